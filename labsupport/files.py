@@ -1,0 +1,57 @@
+"""Files that are either whole or absent: write beside, flush, then rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from labsupport.errors import LabError
+
+REMEDIES = {
+    errno.ENOSPC: "free some disk space, then run again with --resume",
+    errno.EDQUOT: "your disk quota is used up: free some space, then run again with --resume",
+    errno.EROFS: "choose a folder you can write to",
+    errno.EACCES: "choose a folder you can write to",
+    errno.EPERM: "choose a folder you can write to",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it or choose another place",
+    errno.EEXIST: "a file stands where a folder is needed: move it or choose another place",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write `path` into a LabError with a way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise LabError(f"cannot write {path}: {error.strerror}", REMEDIES[error.errno]) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbor of `path`; on success it takes the place of `path` at once.
+
+    On any failure, also a full disk, the temporary file is removed and `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as a whole file in UTF-8."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

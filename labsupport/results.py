@@ -1,0 +1,163 @@
+"""What a lab leaves on disk: tables, scorecards, claims and figures, each file whole or absent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labsupport import claims as claims_module
+from labsupport.claims import Claim, Relation
+from labsupport.errors import LabError
+from labsupport.files import whole
+from labsupport.measure.scorecard import Scorecard, as_frame, is_clocked
+
+CLAIM_COLUMNS = [
+    *("id", "lab", "statement", "measured", "relation", "bound", "holds", "required"),
+    *("seed_value", "source", "profile", "dataset", "clocked"),
+]
+
+
+@dataclass
+class Results:
+    """The record of one lab in one run's folder `out`.
+
+    Tables go to `out/tables/LAB/NAME.csv`, figures to `out/figures/LAB/NAME.png`, trained
+    networks to `out/cache`. Each call writes its file at once, so a stopped lab keeps what it had.
+    """
+
+    lab: str
+    profile: str
+    dataset: str
+    out: Path = Path("../runs/interactive")
+    _cards: list[Scorecard] = field(default_factory=list, repr=False)
+    _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
+
+    @property
+    def cache(self) -> Path:
+        """Where the run keeps its trained networks."""
+        return Path(self.out) / "cache"
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Store a tidy table under `name` and give it back to be shown."""
+        write_table(self._folder("tables") / f"{name}.csv", frame)
+        return frame
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Store a figure under `name` as png."""
+        with whole(self._folder("figures") / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png")
+
+    def score(
+        self,
+        method: str,
+        variant: str,
+        seed: int,
+        **measured: float | int | None,
+    ) -> Scorecard:
+        """Add a scorecard; `measured` are its columns by name."""
+        unknown = sorted(set(measured) - set(Scorecard.__dataclass_fields__))
+        if unknown:
+            raise LabError(f"a scorecard has no column {', '.join(unknown)}", "see Scorecard")
+        card = Scorecard(
+            self.lab,
+            method,
+            variant,
+            self.dataset,
+            self.profile,
+            seed,
+            **measured,  # type: ignore[arg-type]
+        )
+        self._cards.append(card)
+        self.table("scorecards", self.scorecards())
+        return card
+
+    def claim(
+        self,
+        id: str,
+        statement: str,
+        measured: float,
+        relation: Relation = "reported",
+        bound: float | None = None,
+        *,
+        required: bool = False,
+        clocked: bool = False,
+        seed: float | None = None,
+        source: str = "",
+    ) -> Claim:
+        """Check a sentence against the measured number, store it, and give it back to be shown."""
+        measured = float(measured)
+        claim = Claim(id, statement, measured, relation, bound, required, clocked, seed, source)
+        self._claims[id] = claim
+        self.table("claims", self._claim_frame())
+        return claim
+
+    def scorecards(self) -> pd.DataFrame:
+        """All scorecards of this lab so far."""
+        return as_frame(self._cards)
+
+    def claims(self) -> ClaimList:
+        """All claims of this lab so far, as a table to be shown."""
+        return ClaimList(list(self._claims.values()))
+
+    def _claim_frame(self) -> pd.DataFrame:
+        fixed = {"lab": self.lab, "profile": self.profile, "dataset": self.dataset}
+        rows = [asdict(c) | {"holds": c.holds} | fixed for c in self._claims.values()]
+        return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+
+    def _folder(self, kind: str) -> Path:
+        return Path(self.out) / kind / self.lab
+
+
+@dataclass(frozen=True)
+class ClaimList:
+    """Claims shown together as one table."""
+
+    items: list[Claim]
+
+    def _repr_html_(self) -> str:
+        return claims_module.html_table(self.items)
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{c.id}: {claims_module.number(c.measured)} ({c.verdict})" for c in self.items
+        )
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with whole(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def read_tables(out: Path, name: str) -> pd.DataFrame:
+    """The tables called `name` of all labs in a run's folder, one under the other.
+
+    Raises LabError for a table that cannot be read.
+    """
+    frames = [read_table(path) for path in sorted((out / "tables").glob(f"*/{name}.csv"))]
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table from disk. Raises LabError when it is absent or is no CSV."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path} is not a table: {error}", "run the lab again") from error
+
+
+def counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The part of a table that repeats exactly: without clocked columns and clocked claims."""
+    if "clocked" in frame:
+        frame = frame[~frame["clocked"].astype(bool)]
+    return frame[[column for column in frame if not is_clocked(str(column))]].reset_index(drop=True)
+
+
+def counted_tables(out: Path) -> dict[str, pd.DataFrame]:
+    """Every table of a run, by `LAB/NAME`, without what depends on the machine's speed."""
+    paths = sorted((out / "tables").glob("*/*.csv"))
+    return {f"{path.parent.name}/{path.stem}": counted(read_table(path)) for path in paths}
