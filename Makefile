@@ -1,0 +1,53 @@
+# `make run` and `make test` set up the environment on first use; a second call does not.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help run test lint unit notebooks bench refresh constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+run: $(STAMP) ## execute all labs in the quick profile and build the report (ARGS="--only 03")
+	$(BIN)/labs run $(ARGS)
+
+test: $(STAMP) lint unit notebooks ## everything that must pass: lint, types, unit tests, notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest -m "not benchmark" $(ARGS)
+
+notebooks: $(STAMP)
+	cd notebooks && ../$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
+		--nbval-sanitize-with sanitize.cfg --timeout=0 -p no:cacheprovider .
+
+bench: $(STAMP) ## the clocked comparisons, alone on a quiet machine
+	$(BIN)/pytest -m benchmark -s tests/benchmarks $(ARGS)
+
+refresh: $(STAMP) ## execute the committed notebooks again, in place (ARGS="notebooks/03_profiling.ipynb")
+	cd notebooks && for lab in $(or $(notdir $(ARGS)),$(notdir $(wildcard notebooks/*.ipynb))); do \
+		../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+			--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 $$lab || exit 1; \
+		../$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
+			"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution" $$lab || exit 1; \
+	done
+
+constraints: $(STAMP) ## resolve constraints.txt anew from pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-annotate --no-header --no-emit-index-url -o constraints.txt
+
+clean: ## remove the environment and the runs
+	rm -rf $(VENV) runs
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip install -c constraints.txt -e ".[test,docs,course]"
+	touch $(STAMP)

@@ -1,0 +1,70 @@
+"""The convolutional networks of the labs, each a plain `nn.Sequential`."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+Shape = tuple[int, int, int]
+
+
+def rules_cnn(input_shape: Shape, classes: int = 10) -> nn.Sequential:
+    """The early-exit case study's CNN: two unpadded 3x3 convolutions, one pooling, two linear.
+
+    On MNIST the first ReLU gives 32 x 26 x 26 features: 1,199,882 parameters.
+    """
+    channels, height, width = input_shape
+    features = 64 * ((height - 4) // 2) * ((width - 4) // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(features, 128),
+        nn.ReLU(),
+        nn.Dropout(0.25),
+        nn.Linear(128, classes),
+    )
+
+
+def pruning_cnn(input_shape: Shape, classes: int = 10) -> nn.Sequential:
+    """The compressed MNIST classifier's base: two padded 3x3 convolutions, no pooling, two linear.
+
+    On MNIST: 25,706,186 parameters, nearly all of them in the first linear layer.
+    """
+    channels, height, width = input_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * height * width, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, classes),
+    )
+
+
+def lenet5(input_shape: Shape, classes: int = 10) -> nn.Sequential:
+    """LeNet-5 in its Caffe form (20 and 50 filters of 5x5, 500 units), the one that gets pruned.
+
+    LeCun et al. 1998, section II.B, as simplified by Han et al. 2016, table 1: 431,080
+    parameters on MNIST.
+    """
+    channels, height, width = input_shape
+    features = 50 * math.prod(((side - 4) // 2 - 4) // 2 for side in (height, width))
+    return nn.Sequential(
+        nn.Conv2d(channels, 20, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(features, 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
+    )

@@ -1,0 +1,19 @@
+"""Training with selection on validation, evaluation, seeds, and a cache of trained networks."""
+
+from labsupport.training.cache import fit_seeds, train_or_load
+from labsupport.training.loop import Evaluation, Fit, Recipe, evaluate, fit, predict, train_epoch
+from labsupport.training.seeds import mean_and_spread, over_seeds
+
+__all__ = [
+    "Evaluation",
+    "Fit",
+    "Recipe",
+    "evaluate",
+    "fit",
+    "fit_seeds",
+    "mean_and_spread",
+    "over_seeds",
+    "predict",
+    "train_epoch",
+    "train_or_load",
+]

@@ -1,0 +1,113 @@
+"""Trained networks on disk, found again by all that determines them; never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import labsupport
+from labsupport.data import Splits
+from labsupport.files import whole
+from labsupport.models import ModelSpec
+from labsupport.training.loop import Fit, Recipe, fit, seeded
+
+DETERMINING = ("data", "models", "training")
+
+
+def train_or_load(
+    spec: ModelSpec,
+    splits: Splits,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    progress: bool = False,
+) -> Fit:
+    """The network that `spec`, data, recipe and seed determine: trained once, then read back.
+
+    The key also holds the code of data, models and training, torch's version, the device and
+    the number of threads, since each may change the last digits. A file that cannot be read is
+    trained anew. `seconds` and `history` are those of the training that took place.
+    """
+    path = Path(folder) / f"{spec.name}-{key(spec, splits, recipe, seed)}.safetensors"
+    return _read(path, spec, splits) or _train(path, spec, splits, recipe, seed, progress)
+
+
+def fit_seeds(
+    spec: ModelSpec,
+    splits: Splits,
+    recipe: Recipe,
+    seeds: Iterable[int],
+    folder: Path,
+    progress: bool = False,
+) -> list[Fit]:
+    """The same network trained from each of `seeds`; the data split stays the same."""
+    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
+
+
+def key(spec: ModelSpec, splits: Splits, recipe: Recipe, seed: int) -> str:
+    """Sixteen hexadecimal digits that change with anything that determines a trained network."""
+    determines = {
+        "spec": spec.describe(),
+        "data": splits.fingerprint,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "code": code_fingerprint(),
+        "torch": torch.__version__,
+        "device": str(splits.device),
+        "threads": torch.get_num_threads(),
+    }
+    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def code_fingerprint() -> str:
+    """A hash of the source of data, models and training."""
+    root = Path(labsupport.__file__).parent
+    sources = sorted(path for room in DETERMINING for path in (root / room).rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _train(
+    path: Path, spec: ModelSpec, splits: Splits, recipe: Recipe, seed: int, progress: bool
+) -> Fit:
+    with seeded(seed):
+        model = spec.build()
+    result = fit(model, splits, recipe, seed, progress)
+    about: dict[str, Any] = {
+        "spec": spec.describe(),
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "seconds": result.seconds,
+    }
+    metadata = {"about": json.dumps(about), "history": result.history.to_csv(index=False)}
+    state = {name: tensor.cpu().contiguous() for name, tensor in result.model.state_dict().items()}
+    with whole(path) as temporary:
+        save_file(state, temporary, metadata)
+    return result
+
+
+def _read(path: Path, spec: ModelSpec, splits: Splits) -> Fit | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata["about"])
+        history = pd.read_csv(StringIO(metadata["history"]))
+        model = spec.build()
+        model.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+        return None
+    return Fit(model.to(splits.device).eval(), history, about["seconds"], about["seed"])

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.models import NAMES, ModelSpec, build
+
+MNIST = (1, 28, 28)
+KNOWN = {
+    "mlp": 1_863_690,
+    "lenet_300_100": 266_610,
+    "lenet5": 431_080,
+    "rules_cnn": 1_199_882,
+    "pruning_cnn": 25_706_186,
+}
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_parameter_counts(name):
+    assert parameters(build(name, MNIST)) == KNOWN[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 16, 20), (3, 17, 17)])
+def test_every_input_shape_gives_a_row_of_logits(name, shape):
+    assert build(name, shape, classes=7)(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 16])
+def test_mlp_parameters_follow_the_closed_form(depth):
+    width, inputs, classes = 32, 784, 10
+    expected = inputs * width + width + (depth - 1) * (width**2 + width) + width * classes + classes
+    assert parameters(build("mlp", MNIST, depth=depth, width=width)) == expected
+
+
+def test_the_source_counts_three_hidden_layers_as_two():
+    assert parameters(build("mlp", MNIST, depth=3)) == 2_913_290
+
+
+def test_norm_adds_two_numbers_a_unit_and_residual_adds_none():
+    plain = parameters(build("mlp", MNIST, depth=3, width=32))
+    for norm in ("batch", "layer"):
+        assert parameters(build("mlp", MNIST, depth=3, width=32, norm=norm)) == plain + 3 * 64
+    assert parameters(build("mlp", MNIST, depth=3, width=32, residual=True)) == plain
+
+
+def test_residual_layers_with_zero_weights_pass_their_input_on():
+    deep = build("mlp", MNIST, depth=4, width=16, residual=True)
+    shallow = build("mlp", MNIST, depth=1, width=16)
+    shallow[1].load_state_dict(deep[1].state_dict())
+    shallow[-1].load_state_dict(deep[-1].state_dict())
+    for block in deep[3:-1]:
+        nn.init.zeros_(block.body[0].weight)
+        nn.init.zeros_(block.body[0].bias)
+    x = torch.randn(5, *MNIST)
+    assert torch.equal(deep(x), shallow(x))
+
+
+def test_kaiming_keeps_the_signal_through_sixteen_layers_and_torch_does_not():
+    torch.manual_seed(0)
+    x = torch.randn(64, *MNIST)
+    spread = {}
+    for init in ("kaiming", "torch"):
+        model = build("mlp", MNIST, depth=16, width=512, init=init)
+        spread[init] = model[:-1](x).std(0).mean().item()  # how much the input still matters
+    assert 0.2 < spread["kaiming"] < 5
+    assert spread["torch"] < 0.01
+
+
+def test_a_spec_builds_the_same_network_from_the_same_random_state():
+    spec = ModelSpec("mlp", MNIST, 10, {"width": 8})
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(spec.build().state_dict())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: build("mpl", MNIST), "mlp, lenet_300_100"),
+        (lambda: build("lenet5", MNIST, width=3), "no knob width"),
+        (lambda: build("mlp", MNIST, norm="group"), "none, batch, layer"),
+        (lambda: build("mlp", MNIST, init="zero"), "torch, kaiming, xavier"),
+        (lambda: build("mlp", MNIST, width=0), "at least one unit"),
+        (lambda: build("lenet5", (1, 15, 28)), "at least 16"),
+        (lambda: build("mlp", (0, 28, 28)), "0x28x28"),
+    ],
+)
+def test_a_wrong_call_is_explained(call, said):
+    with pytest.raises(LabError, match=said):
+        call()

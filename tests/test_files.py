@@ -1,0 +1,45 @@
+import errno
+
+import pytest
+
+from labsupport.errors import LabError
+from labsupport.files import whole, write_text
+
+
+def test_writes_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    write_text(path, "a,b\n")
+    assert path.read_text() == "a,b\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ValueError("no")])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
+    path = tmp_path / "table.csv"
+    write_text(path, "old")
+    with pytest.raises(type(failure)), whole(path) as temporary:
+        temporary.write_text("ne")
+        raise failure
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_closed_disk_is_explained(tmp_path, number):
+    path = tmp_path / "table.csv"
+    with pytest.raises(LabError, match=r"cannot write .*table\.csv"), whole(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError(number, "the system says no")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_place_of_the_folder_is_explained(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(LabError, match="a file stands where a folder is needed"):
+        write_text(tmp_path / "runs" / "table.csv", "x")
+
+
+def test_other_errors_of_the_system_pass_through(tmp_path):
+    with pytest.raises(OSError, match="loop"), whole(tmp_path / "a") as temporary:
+        temporary.write_text("")
+        raise OSError(errno.ELOOP, "loop")
