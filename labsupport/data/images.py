@@ -1,0 +1,226 @@
+"""Labeled images before normalization: in memory or as files, read on demand as uint8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from labsupport.errors import LabError
+
+CHUNK = 4096  # images resized at a time: float copies of all of them would need four times the room
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How images are brought to one size.
+
+    `size` scales the shorter side to that many pixels (bilinear, antialiased) and cuts the longer
+    one about its center, so that the image is size x size; `crop` then cuts the central square.
+    Raises LabError for a size below 1.
+    """
+
+    size: int | None = None
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("size", self.size), ("crop", self.crop)):
+            if value is not None and value < 1:
+                raise LabError(
+                    f"{name} is {value}", f"give {name} as a number of pixels, 1 or more"
+                )
+
+    def shape(self, shape: Shape) -> Shape:
+        """What becomes of images of `shape` (C, H, W). Raises LabError if the crop is larger."""
+        channels, height, width = shape
+        if self.size is not None:
+            height = width = self.size
+        if self.crop is None:
+            return channels, height, width
+        if self.crop > min(height, width):
+            raise LabError(
+                f"crop={self.crop} is larger than the images, which are {height} x {width}",
+                f"choose a crop of at most {min(height, width)}, or a larger size",
+            )
+        return channels, self.crop, self.crop
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The uint8 images (N, C, H, W), resized and cropped, uint8 again."""
+        self.shape((images.shape[1], images.shape[2], images.shape[3]))
+        if self.size is not None:
+            images = center(resized(images, self.size), self.size)
+        return images if self.crop is None else center(images, self.crop)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """uint8 images (N, C, H, W) with the shorter side scaled to `size` pixels."""
+    height, width = images.shape[-2:]
+    shorter = min(height, width)
+    if shorter == size:
+        return images
+    target = [round(height * size / shorter), round(width * size / shorter)]
+    chunks = [
+        functional.interpolate(part.float(), target, mode="bilinear", antialias=True)
+        .round_()
+        .clamp_(0, 255)
+        .to(torch.uint8)
+        for part in torch.split(images, CHUNK)
+    ]
+    return torch.cat(chunks)
+
+
+def center(images: Tensor, size: int) -> Tensor:
+    """The central size x size pixels of images (N, C, H, W); of two middles the upper left one."""
+    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+class Images(Protocol):
+    """A pool of labeled images of one shape."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image, int64 (N,)."""
+
+    def shape(self, fit: Fit) -> Shape:
+        """(C, H, W) of what `read` gives, without reading all images."""
+
+    def read(self, rows: Tensor, fit: Fit) -> Tensor:
+        """The images of these rows, fitted, uint8 (n, C, H, W)."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Images held as one uint8 tensor (N, C, H, W). Raises LabError if the labels do not fit."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != len(self.labels):
+            raise LabError(
+                f"there are {len(self.pixels):,} images but {len(self.labels):,} labels",
+                "the set is damaged or mixed from two: get it again",
+            )
+
+    def shape(self, fit: Fit) -> Shape:
+        """(C, H, W) after fitting."""
+        return fit.shape((self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3]))
+
+    def read(self, rows: Tensor, fit: Fit) -> Tensor:
+        """The images of these rows, fitted, uint8 (n, C, H, W)."""
+        return fit(self.pixels.index_select(0, rows)).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class OnDisk:
+    """Image files, decoded when they are read, to gray (channels=1) or color (channels=3)."""
+
+    files: Sequence[Path]
+    labels: Tensor
+    channels: int = 3
+
+    def shape(self, fit: Fit) -> Shape:
+        """(C, H, W) after fitting, from the first file's header."""
+        with opened(self.files[0]) as image:
+            return fit.shape((self.channels, image.height, image.width))
+
+    def read(self, rows: Tensor, fit: Fit) -> Tensor:
+        """The images of these rows, fitted, uint8 (n, C, H, W).
+
+        Raises LabError for a file that cannot be read and, naming size=, for images of
+        different sizes.
+        """
+        pixels = torch.empty((len(rows), *self.shape(fit)), dtype=torch.uint8)
+
+        def fill(position: int, row: int) -> None:
+            pixels[position] = self._one(row, fit, pixels.shape[1:])
+
+        with ThreadPoolExecutor() as pool:  # decoding frees the interpreter for other threads
+            for _ in pool.map(fill, range(len(rows)), rows.tolist()):
+                pass
+        return pixels
+
+    def _one(self, row: int, fit: Fit, shape: torch.Size) -> Tensor:
+        image = fit(decoded(self.files[row], self.channels)[None])[0]
+        if image.shape != shape:
+            raise LabError(
+                f"images differ in size: {self.files[row]} is {spelled(image.shape)}, "
+                f"the first one {spelled(shape)}",
+                "give size=..., to which all are brought",
+            )
+        return image
+
+
+def spelled(shape: torch.Size) -> str:
+    """A shape (C, H, W) for the reader: height x width."""
+    return f"{shape[1]} x {shape[2]}"
+
+
+def opened(file: Path) -> Image.Image:
+    """An image file, its header read. Raises LabError naming the file if it is no image."""
+    try:
+        return Image.open(file)
+    except UNREADABLE as error:
+        raise LabError(f"cannot read the image {file}: {error}", "repair or remove it") from error
+
+
+def decoded(file: Path, channels: int) -> Tensor:
+    """The pixels of an image file as uint8 (C, H, W), channels 1 (gray) or 3 (color)."""
+    with opened(file) as image:
+        if image.mode.startswith(("I", "F")):
+            raise LabError(f"{file} has more than 8 bits per pixel", "convert the images to 8 bits")
+        try:
+            pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+        except UNREADABLE as error:
+            problem = f"cannot read the image {file}: {error}"
+            raise LabError(problem, "repair or remove it") from error
+    return torch.from_numpy(pixels).reshape(image.height, image.width, channels).permute(2, 0, 1)
+
+
+def is_gray(file: Path) -> bool:
+    """Whether an image file has no color, by its header."""
+    with opened(file) as image:
+        return image.mode in ("1", "L", "LA")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A set as it comes: the parts that have images of their own, and the names of the classes.
+
+    Raises LabError for an empty set or a label without a class.
+    """
+
+    train: Images
+    val: Images | None
+    test: Images | None
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if images is not None:
+                check_labels(part, images.labels, len(self.classes))
+
+
+def check_labels(part: str, labels: Tensor, classes: int) -> None:
+    """Raises LabError unless there are labels and all lie in 0 ... classes-1."""
+    if not len(labels):
+        raise LabError(f"the {part} part has no images", "see data/README.md for the layout")
+    wrong = ((labels < 0) | (labels >= classes)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise LabError(
+            f"label {int(labels[row])} of image {row + 1} in the {part} part is out of range: "
+            f"there are {classes} classes, 0 to {classes - 1}",
+            "correct the label, or get the set again if it is a published one",
+        )

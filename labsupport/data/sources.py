@@ -1,0 +1,110 @@
+"""Any set by its name: the registry, paths of the user's own, and where sets lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
+from labsupport.data.images import Raw
+from labsupport.data.named import (
+    ByHand,
+    Embedded,
+    Status,
+    Torchvision,
+    from_cifar,
+    from_mnist,
+    from_stl,
+    idx_files,
+)
+from labsupport.data.table import read_csv
+from labsupport.errors import LabError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}
+SOURCES: dict[str, Embedded | Torchvision | ByHand] = {
+    "mnist5k": Embedded(),
+    "mnist": Torchvision("MNIST", idx_files("MNIST"), idx_files("MNIST", ".gz"), 12, from_mnist),
+    "fashion_mnist": Torchvision(
+        "FashionMNIST",
+        idx_files("FashionMNIST"),
+        idx_files("FashionMNIST", ".gz"),
+        31,
+        from_mnist,
+    ),
+    "cifar10": Torchvision(
+        "CIFAR10",
+        ("cifar-10-batches-py/batches.meta",),
+        ("cifar-10-python.tar.gz",),
+        170,
+        from_cifar,
+    ),
+    "stl10": Torchvision(
+        "STL10",
+        ("stl10_binary/class_names.txt",),
+        ("stl10_binary.tar.gz",),
+        2640,
+        from_stl,
+    ),
+    "tiny_imagenet": ByHand("tiny-imagenet-200", read_tiny_imagenet),
+    "imagenet": ByHand("imagenet", read_imagenet),
+}
+NAMES = tuple(SOURCES)
+
+
+def read(name: str, data_dir: str | Path | None = None) -> Raw:
+    """The images of a set by name, `folder:PATH` or `csv:PATH`. Raises LabError if it cannot."""
+    check_name(name)
+    folder = data_folder(data_dir)
+    if name in SOURCES:
+        return SOURCES[name].read(name, folder)
+    kind, _, path = name.partition(":")
+    return PATH_READERS[kind](resolved(path, folder))
+
+
+def is_known(name: str) -> bool:
+    """Whether `load` understands the name; the set itself may still be absent."""
+    kind, _, path = name.partition(":")
+    return name in SOURCES or (kind in PATH_READERS and path != "")
+
+
+def check_name(name: str) -> None:
+    """Raises LabError, with the right names, for one that `load` does not understand."""
+    if not is_known(name):
+        right = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in PATH_READERS)])
+        raise LabError(f"there is no data set {name!r}", f"choose one of {right}")
+
+
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """Where sets lie: the argument, else LABS_DATA, else the repository's data folder."""
+    return Path(data_dir or os.environ.get("LABS_DATA") or REPOSITORY / "data").expanduser()
+
+
+def resolved(path: str, folder: Path) -> Path:
+    """A path of the user's, relative to the current folder or, if not there, to the data folder.
+
+    Raises LabError if it is in neither.
+    """
+    for place in (Path(path).expanduser(), folder / path):
+        if place.exists():
+            return place
+    raise LabError(f"there is no {path}, neither here nor in {folder}", "check the path")
+
+
+def status(data_dir: str | Path | None = None) -> list[Status]:
+    """For each set by name whether it is there, and where or how to get it."""
+    folder = data_folder(data_dir)
+    return [source.status(name, folder) for name, source in SOURCES.items()]
+
+
+def fetch(name: str, data_dir: str | Path | None = None) -> None:
+    """See that a set by name is there: download it, or again where it is damaged.
+
+    Raises LabError if it cannot be had.
+    """
+    if name not in SOURCES:
+        check_name(name)
+        read(name, data_dir)
+    else:
+        SOURCES[name].fetch(name, data_folder(data_dir))

@@ -1,0 +1,228 @@
+"""Train, validation and test parts: who goes where, normalization, and batches without a loader."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from typing_extensions import TypeVar
+
+from labsupport.data.images import Fit, Images, Raw
+from labsupport.errors import LabError
+
+TEST_FRACTION = 0.2  # of a set without a test part of its own
+TEST_SEED = 0  # fixed, so that the test part is the same for every seed
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a set, whole on the device.
+
+    `x` is float32 (N, C, H, W), normalized; `y` is int64 (N,).
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.x.shape[1:]
+        return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors lie."""
+        return self.x.device
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
+        """Pairs (x, y) that go once through the part; the last one may be smaller.
+
+        Shuffled when a generator is given; views in the stored order, not copies, without one.
+        Raises LabError for a batch size below 1.
+        """
+        check_batch_size(batch_size)
+        if generator is None:
+            return zip(
+                torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True
+            )
+        return self._shuffled(batch_size, generator)
+
+    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Batches:
+        order = torch.randperm(len(self), generator=generator, device=generator.device)
+        for rows in torch.split(order.to(self.device), batch_size):
+            yield self.x.index_select(0, rows), self.y.index_select(0, rows)
+
+    def take(self, n: int) -> Split:
+        """The first n images, as a view."""
+        return Split(self.x[:n], self.y[:n])
+
+
+class Batched(Protocol):
+    """What every part of a set can do, held in memory or streamed."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches arrive."""
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
+        """Pairs (x, y) that go once through the part."""
+
+
+Part = TypeVar("Part", bound=Batched, default=Split)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits(Generic[Part]):
+    """A set in three parts, normalized with the training part's mean and standard deviation.
+
+    `mean` and `std` are per channel, for pixels in [0, 1]. `fingerprint` is the same exactly when
+    the pixels, the labels and their order are, in all three parts.
+    """
+
+    name: str
+    train: Part
+    val: Part
+    test: Part
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.train.image_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches arrive."""
+        return self.train.device
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Normalized images (..., C, H, W) as pixels in [0, 1]."""
+        mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (x * std + mean).clamp(0, 1)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises LabError for a batch size below 1."""
+    if batch_size < 1:
+        raise LabError(f"the batch size is {batch_size}", "choose 1 or more")
+
+
+class Share(NamedTuple):
+    """Some rows of a pool of images: one part of a set before it is read."""
+
+    images: Images
+    rows: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each row, int64 (n,)."""
+        return self.images.labels[self.rows]
+
+    def read(self, fit: Fit) -> Tensor:
+        """The images, uint8 (n, C, H, W)."""
+        return self.images.read(self.rows, fit)
+
+
+class Shares(NamedTuple):
+    """The three parts of a set before they are read."""
+
+    train: Share
+    val: Share
+    test: Share
+
+
+def shared_out(raw: Raw, seed: int, val_fraction: float, max_train: int | None = None) -> Shares:
+    """Deal a set into its three parts, by chance and without regard to the classes.
+
+    A missing test part is a fifth of train, dealt with a fixed seed: it is the same for every
+    `seed`. A missing validation part is `val_fraction` of what is left. `max_train` keeps that
+    many training images. Raises LabError for a fraction outside (0, 1) or too few images.
+    """
+    if not 0 < val_fraction < 1:
+        problem = f"val_fraction is {val_fraction}"
+        raise LabError(problem, "choose a fraction between 0 and 1, for example 0.1")
+    if max_train is not None and max_train < 1:
+        raise LabError(f"max_train is {max_train}", "choose 1 or more, or leave it out")
+    rows = torch.arange(len(raw.train.labels))
+    test, val = own(raw.test), own(raw.val)
+    if test is None:
+        held, rows = held_out(rows, TEST_FRACTION, TEST_SEED)
+        test = Share(raw.train, held)
+    if val is None:
+        held, rows = held_out(rows, val_fraction, seed)
+        val = Share(raw.train, held)
+    return Shares(Share(raw.train, shuffled(rows, seed)[:max_train]), val, test)
+
+
+def own(images: Images | None) -> Share | None:
+    """All rows of a part that a set brings along, in their order."""
+    return None if images is None else Share(images, torch.arange(len(images.labels)))
+
+
+def held_out(rows: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Deal rows into two: `fraction` of them (at least one), and the rest (at least one)."""
+    if len(rows) < 2:
+        raise LabError("there are too few images to split", "bring at least three")
+    count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+    order = shuffled(rows, seed)
+    return order[:count], order[count:]
+
+
+def shuffled(rows: Tensor, seed: int) -> Tensor:
+    """The rows in an order that depends on the seed alone."""
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+
+
+def statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of uint8 images (N, C, H, W), for pixels in [0, 1].
+
+    Taken from the histogram, hence exact and the same for any number of threads. A channel
+    without spread has the standard deviation 1, so that it can be divided by.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in pixels.unbind(1):
+        share = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+        mean = float(share @ levels)
+        means.append(mean)
+        stds.append(float(share @ (levels - mean) ** 2) ** 0.5 or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def normalized(
+    pixels: Tensor,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+) -> Tensor:
+    """uint8 images (N, C, H, W) as float32 on the device, less the mean, over the deviation."""
+    x = pixels.to(device).float()
+    shift, scale = (x.new_tensor(values).view(-1, 1, 1) * 255 for values in (mean, std))
+    return x.sub_(shift).div_(scale)
+
+
+def hashed(tensors: list[Tensor]) -> str:
+    """32 hexadecimal digits that stand for the tensors' shapes, types and values."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,146 @@
+"""`stream`: the same sets and parts, read image by image, for what does not fit in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
+
+from labsupport.data.images import Fit
+from labsupport.data.loading import usable
+from labsupport.data.sources import read
+from labsupport.data.splits import (
+    Batches,
+    Share,
+    Splits,
+    check_batch_size,
+    hashed,
+    normalized,
+    shared_out,
+    statistics,
+)
+from labsupport.errors import LabError
+
+SAMPLE = 5000  # training images from which mean and standard deviation are taken
+
+
+class Stored(Dataset[tuple[Tensor, Tensor]]):
+    """Images of a share by the batch: normalized float32 (n, C, H, W) with their classes (n,)."""
+
+    def __init__(
+        self,
+        share: Share,
+        fit: Fit,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self.share, self.fit, self.mean, self.std = share, fit, mean, std
+
+    def __len__(self) -> int:
+        return len(self.share.rows)
+
+    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        part = Share(self.share.images, self.share.rows[indices])
+        x = normalized(part.read(self.fit), self.mean, self.std, torch.device("cpu"))
+        return x, part.labels
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedSplit:
+    """One part of a set that is read from disk batch by batch, with Split's protocol."""
+
+    stored: Stored
+    device: torch.device
+    workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.stored.share.images.shape(self.stored.fit)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
+        """Pairs (x, y) on the device that go once through the part; shuffled with a generator.
+
+        Raises LabError for a batch size below 1 and for an image that cannot be read.
+        """
+        check_batch_size(batch_size)
+        return self._batches(batch_size, generator)
+
+    def _batches(self, batch_size: int, generator: torch.Generator | None) -> Batches:
+        try:
+            for x, y in self._loader(batch_size, generator):
+                yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        except LabError as error:  # from a worker it comes wrapped into a stack trace
+            problem = error.problem.strip().splitlines()[-1]
+            raise LabError(problem.split("LabError: ")[-1], error.remedy) from error
+
+    def _loader(
+        self, batch_size: int, generator: torch.Generator | None
+    ) -> DataLoader[tuple[Tensor, Tensor]]:
+        order: Sampler[int] = (
+            SequentialSampler(self.stored)
+            if generator is None
+            else RandomSampler(self.stored, generator=generator)
+        )
+        return DataLoader(
+            self.stored,
+            batch_size=None,  # the sampler hands out whole batches, which are decoded together
+            sampler=BatchSampler(order, batch_size, drop_last=False),
+            generator=generator,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def take(self, n: int) -> StreamedSplit:
+        """The first n images, still on disk."""
+        stored = self.stored
+        share = Share(stored.share.images, stored.share.rows[:n])
+        short = Stored(share, stored.fit, stored.mean, stored.std)
+        return StreamedSplit(short, self.device, self.workers)
+
+
+def stream(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.1,
+    size: int | None = None,
+    crop: int | None = None,
+    device: str | torch.device = "cpu",
+    max_train: int | None = None,
+    workers: int = 0,
+) -> Splits[StreamedSplit]:
+    """Like `load`, but image files stay on disk and are read as batches ask for them.
+
+    The parts are the same as those of `load`. Mean and standard deviation come from the training
+    part, from 5,000 of its images where it has more; the fingerprint stands for these, all labels
+    and who goes where, not for every pixel. `workers` are processes that read ahead.
+    Raises LabError as `load` does.
+    """
+    if workers < 0:
+        raise LabError(f"workers is {workers}", "choose 0 or more")
+    fit, place = Fit(size, crop), usable(device)
+    raw = read(name, data_dir)
+    shares = shared_out(raw, seed, val_fraction, max_train)
+    sample = Share(shares.train.images, shares.train.rows[:SAMPLE]).read(fit)
+    mean, std = statistics(sample)
+    known = [part for share in shares for part in (share.rows, share.labels)]
+    fingerprint = hashed([sample, *known])
+    train, val, test = (
+        StreamedSplit(Stored(share, fit, mean, std), place, workers) for share in shares
+    )
+    return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)

@@ -1,0 +1,126 @@
+"""Images in CSV files: one row per image, first its label, then its pixels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from torch import Tensor
+
+from labsupport.data.images import InMemory, Raw
+from labsupport.errors import LabError
+
+ROWS = 4096  # read at a time, so that only the uint8 pixels of a large file are ever held
+RAMP = 17  # a first row 0, 1, 2, ... of at least this length is taken for column numbers
+LAYOUT = "each row is a label and its pixels, 0 to 255, parted by commas (data/README.md)"
+LABELS = 99_999  # the largest label; more is a sign of mixed up columns
+
+
+def read_csv(path: Path) -> Raw:
+    """A CSV file, or a folder with train.csv and, as far as there are any, val.csv and test.csv.
+
+    The label is a whole number from 0, the classes are 0 to the largest one in train. Pixels are
+    row by row; three times a square of them is a color image, all red, all green, all blue.
+    Raises LabError naming file and row for anything else.
+    """
+    files = {"train": path}
+    if path.is_dir():
+        files = {part: path / f"{part}.csv" for part in ("train", "val", "test")}
+    pools = {
+        part: read_file(file) for part, file in files.items() if part == "train" or file.exists()
+    }
+    shapes = {part: pool.pixels.shape[1:] for part, pool in pools.items()}
+    if len(set(shapes.values())) > 1:
+        raise LabError(f"the parts in {path} have images of different sizes: {shapes}", LAYOUT)
+    classes = tuple(str(label) for label in range(int(pools["train"].labels.max()) + 1))
+    return Raw(pools["train"], pools.get("val"), pools.get("test"), classes)
+
+
+def read_file(file: Path) -> InMemory:
+    """All images of one CSV file, with or without a header. Raises LabError naming the row."""
+    try:
+        check_memory(file)
+        found = list(blocks(file))
+    except (OSError, ValueError, csv.Error) as error:  # also pandas' errors and wrong characters
+        raise LabError(f"cannot read {file}: {error}", LAYOUT) from error
+    labels, pixels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    channels, side = square(file, pixels.shape[1])
+    return InMemory(pixels.reshape(-1, channels, side, side), labels)
+
+
+def check_memory(file: Path) -> None:
+    """Raises LabError for a file that is larger than the free memory."""
+    size, free = file.stat().st_size, psutil.virtual_memory().available
+    if size > free:
+        raise LabError(
+            f"{file} has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free",
+            'write it as a folder of images and read that with stream("folder:PATH")',
+        )
+
+
+def header_lines(file: Path) -> int:
+    """How many lines to skip: those up to the header, 0 if the first row is already an image.
+
+    A row of numbers is an image. The only exception is 0, 1, 2, ..., which pandas writes for
+    columns without names and no image is.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.reader(lines)
+        first = next((row for row in reader if row), [])
+        ramp = len(first) >= RAMP and first == [str(number) for number in range(len(first))]
+        return reader.line_num if ramp or not all(is_number(cell) for cell in first) else 0
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number; an empty one is a missing number rather than a name."""
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True
+
+
+def blocks(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
+    """Labels (n,) and pixels (n, P) of some rows at a time."""
+    with pd.read_csv(
+        file,
+        header=None,
+        skiprows=header_lines(file),
+        chunksize=ROWS,
+        low_memory=False,
+        encoding="utf-8-sig",
+    ) as frames:
+        for frame in frames:
+            numbers = checked(file, frame)
+            yield numbers[:, 0].long(), numbers[:, 1:].to(torch.uint8)
+
+
+def checked(file: Path, frame: pd.DataFrame) -> Tensor:
+    """The cells as float64. Raises LabError naming the first one that is no label or pixel."""
+    numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    most = np.full(numbers.shape[1], 255)
+    most[0] = LABELS
+    right = (numbers >= 0) & (numbers <= most) & (numbers == np.floor(numbers))
+    if not right.all():
+        row, column = np.argwhere(~right)[0]
+        cell, what = frame.iat[row, column], f"pixel {column}" if column else "label"
+        raise LabError(
+            f"{file}, row {frame.index[row] + 1} of the data: {what} is {cell!r}",
+            f"a whole number from 0 to {most[column]} belongs there: {LAYOUT}",
+        )
+    return torch.from_numpy(numbers)
+
+
+def square(file: Path, pixels: int) -> tuple[int, int]:
+    """Channels and side of a square image of so many pixels. Raises LabError if there is none."""
+    for channels in (1, 3):
+        side = isqrt(pixels // channels)
+        if pixels and side * side * channels == pixels:
+            return channels, side
+    raise LabError(f"{file} has {pixels} pixels per row, not a square, nor three times one", LAYOUT)
