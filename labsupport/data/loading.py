@@ -69,11 +69,8 @@ def usable(device: str | torch.device) -> torch.device:
 
 def check_memory(name: str, shares: Shares, fit: Fit, device: torch.device) -> None:
     """Raises LabError if the tensors of these parts would not fit in the device's free memory."""
-    numbers = [
-        len(share.rows) * torch.Size(share.images.shape(fit)).numel() * BYTES_PER_PIXEL
-        for share in shares
-    ]
-    needed, free = sum(numbers), free_bytes(device)
+    pixels = torch.Size(shares.image_shape(fit)).numel() * sum(len(share.rows) for share in shares)
+    needed, free = pixels * BYTES_PER_PIXEL, free_bytes(device)
     if needed > free:
         raise LabError(
             f"{name} needs {needed / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB are free",

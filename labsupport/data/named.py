@@ -19,7 +19,7 @@ from torch import Tensor
 
 from labsupport.data.images import InMemory, Raw
 from labsupport.errors import LabError
-from labsupport.files import explained
+from labsupport.files import REMEDIES, explained
 
 DIGITS = tuple("0123456789")
 # What torchvision raises for a failed download, a wrong checksum or a damaged file.
@@ -127,6 +127,8 @@ class Torchvision:
         try:
             kind(made, download=True)
         except FAILURES as error:
+            if isinstance(error, OSError) and error.errno in REMEDIES:
+                raise  # a full disk or a folder without the right to write, explained above
             raise LabError(
                 f"{name} cannot be downloaded to {folder}: {reason(error)}",
                 f"run `labs data {name}` where there is a network, or set LABS_DATA to a folder "

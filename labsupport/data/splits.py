@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from labsupport.data.images import Fit, Images, Raw
+from labsupport.data.images import Fit, Images, Raw, Shape, spelled
 from labsupport.errors import LabError
 
 TEST_FRACTION = 0.2  # of a set without a test part of its own
@@ -33,7 +33,7 @@ class Split:
         return len(self.y)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """(C, H, W)."""
         channels, height, width = self.x.shape[1:]
         return channels, height, width
@@ -72,7 +72,7 @@ class Batched(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """(C, H, W)."""
 
     @property
@@ -104,7 +104,7 @@ class Splits(Generic[Part]):
     fingerprint: str
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> Shape:
         """(C, H, W)."""
         return self.train.image_shape
 
@@ -147,6 +147,17 @@ class Shares(NamedTuple):
     train: Share
     val: Share
     test: Share
+
+    def image_shape(self, fit: Fit) -> Shape:
+        """(C, H, W) of all images. Raises LabError if the parts differ in it."""
+        shapes = [share.images.shape(fit) for share in self]
+        for part, shape in zip(self._fields, shapes, strict=True):
+            if shape != shapes[0]:
+                raise LabError(
+                    f"the {part} images are {spelled(shape)}, those of train {spelled(shapes[0])}",
+                    "give size=..., to which all are brought",
+                )
+        return shapes[0]
 
 
 def shared_out(raw: Raw, seed: int, val_fraction: float, max_train: int | None = None) -> Shares:

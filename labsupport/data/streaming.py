@@ -16,7 +16,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from labsupport.data.images import Fit
+from labsupport.data.images import Fit, Shape
 from labsupport.data.loading import usable
 from labsupport.data.sources import read
 from labsupport.data.splits import (
@@ -67,7 +67,7 @@ class StreamedSplit:
         return len(self.stored)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """(C, H, W)."""
         return self.stored.share.images.shape(self.stored.fit)
 
@@ -136,6 +136,7 @@ def stream(
     fit, place = Fit(size, crop), usable(device)
     raw = read(name, data_dir)
     shares = shared_out(raw, seed, val_fraction, max_train)
+    shares.image_shape(fit)  # refuses parts that differ
     sample = Share(shares.train.images, shares.train.rows[:SAMPLE]).read(fit)
     mean, std = statistics(sample)
     known = [part for share in shares for part in (share.rows, share.labels)]
