@@ -1,0 +1,112 @@
+"""Conditions of a measurement, put back afterwards: evaluation mode and thread count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from labsupport.errors import LabError
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Put models into evaluation mode, and each of their modules back into its own mode after."""
+    modes = [(m, m.training) for model in models for m in model.modules()]
+    try:
+        for model in models:
+            model.eval()
+        yield
+    finally:
+        # Not model.train(): it would also wake the modules that were frozen on purpose.
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def on_threads(threads: int) -> Iterator[None]:
+    """Let torch compute on so many threads. Raises LabError for fewer than one."""
+    before = torch.get_num_threads()
+    set_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def set_threads(threads: int) -> None:
+    """Set the thread count. Raises LabError for fewer than one."""
+    if threads < 1:
+        raise LabError(f"cannot compute on {threads} threads", "give at least one thread")
+    torch.set_num_threads(threads)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters and buffers lie; the CPU if it has none."""
+    for tensor in chain(model.parameters(), model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def example(model: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Tensor:
+    """A batch of zeros (batch, *input_shape) where the model lies."""
+    return torch.zeros(batch, *input_shape, device=device_of(model))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until an accelerator has done what it was asked; the CPU is always done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def hooked(
+    model: nn.Module, record: Callable[[str, nn.Module, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """Call `record(name, layer, input, output)` at every call of a layer without children.
+
+    Raises LabError for a layer that does not map one tensor to one tensor.
+    """
+    hooks = [
+        module.register_forward_hook(_recorder(name or type(module).__name__, record))
+        for name, module in model.named_modules()
+        if is_leaf(module)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module has no modules inside."""
+    return next(module.children(), None) is None
+
+
+def _recorder(
+    name: str, record: Callable[[str, nn.Module, Tensor, Tensor], None]
+) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+    def hook(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        match inputs, output:
+            case (Tensor() as x, *_), Tensor() as y:
+                record(name, layer, x, y)
+            case _:
+                raise LabError(f"layer {name} does not map one tensor to one tensor")
+
+    return hook
+
+
+def run(model: nn.Module, x: Tensor) -> Tensor:
+    """Apply the model. Raises LabError when the input does not fit."""
+    try:
+        return cast(Tensor, model(x))
+    except RuntimeError as error:
+        raise LabError(
+            f"the model does not accept an input of shape {tuple(x.shape)}: {error}",
+            "check the shape of one example (without the batch dimension)",
+        ) from error
