@@ -1,0 +1,118 @@
+"""Latency of models and of any calls, by themselves or against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from labsupport.errors import LabError
+from labsupport.measure.clocking import (
+    CPU,
+    Clocking,
+    Turn,
+    clock_turns,
+    elapsed_ns,
+    no_garbage_collection,
+    warm,
+)
+from labsupport.measure.modes import evaluating, on_threads, run
+
+
+def clock(
+    models: Mapping[str, nn.Module],
+    x: Tensor | Mapping[str, Tensor],
+    *,
+    rounds: int = 20,
+    calls: int = 10,
+    warmup: int = 5,
+    threads: int = 1,
+) -> Clocking:
+    """Clock the inference of models on the batch x (or on a batch of their own each, by name).
+
+    Raises LabError when there is nothing to clock or an input does not fit.
+    """
+    inputs = x if isinstance(x, Mapping) else dict.fromkeys(models, x)
+    turns = {
+        name: inference(model, inputs[name], threads=threads) for name, model in models.items()
+    }
+    with evaluating(*models.values()), torch.inference_mode():
+        return clock_turns(turns, rounds=rounds, calls=calls, warmup=warmup)
+
+
+def clock_calls(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    batch: int = 1,
+    rounds: int = 20,
+    repeats: int = 10,
+    warmup: int = 5,
+    threads: int = 1,
+    device: torch.device = CPU,
+) -> Clocking:
+    """Clock any functions against each other, for instance training steps on `batch` images."""
+    turns = {name: Turn(call, batch, threads, device) for name, call in calls.items()}
+    return clock_turns(turns, rounds=rounds, calls=repeats, warmup=warmup)
+
+
+def thread_sweep(
+    model: nn.Module, x: Tensor, threads: Sequence[int], *, rounds: int = 20, calls: int = 10
+) -> Clocking:
+    """Clock one model on x with several thread counts, interleaved."""
+    turns = {f"threads {count}": inference(model, x, threads=count) for count in threads}
+    with evaluating(model), torch.inference_mode():
+        return clock_turns(turns, rounds=rounds, calls=calls)
+
+
+def batch_sweep(
+    model: nn.Module,
+    x: Tensor,
+    batches: Sequence[int],
+    *,
+    threads: int = 1,
+    rounds: int = 20,
+    calls: int = 10,
+) -> Clocking:
+    """Clock one model on the first images of x in batches of several sizes, interleaved.
+
+    Raises LabError when x holds fewer images than a batch.
+    """
+    if max(batches) > len(x):
+        raise LabError(f"a batch of {max(batches)} of {len(x)} images", "give more images")
+    turns = {f"batch {size}": inference(model, x[:size], threads=threads) for size in batches}
+    with evaluating(model), torch.inference_mode():
+        return clock_turns(turns, rounds=rounds, calls=calls)
+
+
+def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:
+    """The inference of a model on the batch x as a turn."""
+    return Turn(lambda: run(model, x), len(x), threads, x.device)
+
+
+def trace(model: nn.Module, x: Tensor, *, warmup: int = 10, threads: int = 1) -> pd.DataFrame:
+    """Latency of every image of x by itself, in order: columns sample, latency_ms.
+
+    With `warmup=0` the first calls show what a warm-up hides.
+    """
+    samples = [x[i : i + 1] for i in range(len(x))]
+    with evaluating(model), torch.inference_mode(), on_threads(threads), no_garbage_collection():
+        warm(inference(model, samples[0], threads=threads), warmup)
+        times = [elapsed_ns(inference(model, sample)) for sample in samples]
+    return pd.DataFrame({"sample": range(len(times)), "latency_ms": np.array(times) / 1e6})
+
+
+def moving(trace: pd.DataFrame, window: int = 100) -> pd.DataFrame:
+    """A trace with the mean and standard deviation of the last `window` samples beside it.
+
+    Adds the columns mean_ms and std_ms, empty until the window is full. Raises LabError for a
+    window longer than the trace.
+    """
+    if not 2 <= window <= len(trace):
+        raise LabError(
+            f"a window of {window} on {len(trace)} samples", "take a window from 2 to that number"
+        )
+    rolling = trace["latency_ms"].rolling(window)
+    return trace.assign(mean_ms=rolling.mean(), std_ms=rolling.std())

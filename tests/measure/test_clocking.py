@@ -1,0 +1,213 @@
+"""The clock, driven by a false time so that every figure is known."""
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.measure import clocking
+from labsupport.measure.clocking import Turn, clock_turns
+from labsupport.measure.latency import batch_sweep, clock, clock_calls, moving, thread_sweep, trace
+
+
+class FalseTime:
+    """A clock that stands still unless a call moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.log: list[str] = []
+
+    def perf_counter_ns(self) -> int:
+        return self.now
+
+    def call(self, name: str, *durations: int):
+        """A call that takes the durations in turn, again and again."""
+        count = 0
+
+        def call() -> None:
+            nonlocal count
+            self.now += durations[count % len(durations)]
+            count += 1
+            self.log.append(name)
+
+        return call
+
+
+@pytest.fixture
+def false_time(monkeypatch):
+    clock = FalseTime()
+    monkeypatch.setattr(clocking, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+
+
+def test_medians_spread_and_speed(false_time):
+    slow = false_time.call("slow", 4_000_000)
+    fast = false_time.call("fast", 1_000_000, 3_000_000)
+    clocked = clock_calls({"slow": slow, "fast": fast}, rounds=6, repeats=5, warmup=0, batch=2)
+    table = clocked.table.set_index("name")
+    assert list(table.index) == ["slow", "fast"]
+    assert table.loc["slow", "median_ms"] == 4
+    assert table.loc["slow", "iqr_ms"] == 0
+    assert table.loc["slow", "image_ms"] == 2
+    assert table.loc["slow", "images_fps"] == 500
+    assert table.loc["fast", "iqr_ms"] == 2
+    assert table.loc["slow", "calls"] == 30
+
+
+def test_the_same_call_twice_has_no_noise(false_time):
+    clocked = clock_calls({"a": false_time.call("a", 1_000_000)}, rounds=3)
+    assert clocked.noise_ms == 0
+    assert clocked.noise_pct == 0
+
+
+def test_noise_is_the_difference_of_the_two_runs(false_time):
+    clocked = clock_calls({"a": false_time.call("a", 1_000_000)}, rounds=3)
+    again = clocked.samples["name"] == "a" + clocking.AGAIN
+    clocked.samples.loc[again, "ns"] += 250_000
+    assert clocked.noise_ms == pytest.approx(0.25)
+    assert clocked.noise_pct == pytest.approx(25)
+    assert clocked.table["noise_pct_clocked"].iloc[0] == pytest.approx(25)
+
+
+def test_turns_are_interleaved_in_changing_order(false_time):
+    calls = {name: false_time.call(name, 1) for name in "abc"}
+    clock_calls(calls, rounds=8, repeats=2, warmup=0)
+    # A turn is three calls: one off the clock, two on it; a round is four turns, `a` twice.
+    turns = false_time.log[::3]
+    rounds = [turns[start : start + 4] for start in range(0, len(turns), 4)]
+    assert len(rounds) == 8
+    assert all(sorted(order) == ["a", "a", "b", "c"] for order in rounds)
+    assert len({tuple(order) for order in rounds}) > 1
+
+
+def test_the_order_is_the_same_every_time(false_time):
+    calls = {name: false_time.call(name, 1) for name in "abc"}
+    clock_calls(calls, rounds=5, repeats=1)
+    first = false_time.log.copy()
+    false_time.log.clear()
+    clock_calls(calls, rounds=5, repeats=1)
+    assert false_time.log == first
+
+
+def test_the_first_call_of_a_turn_is_off_the_clock(false_time):
+    # Every third call is slow; with two clocked calls a turn it is always the first one.
+    cold = false_time.call("cold", 9_000_000, 1_000_000, 1_000_000)
+    clocked = clock_calls({"cold": cold}, rounds=4, repeats=2, warmup=0)
+    assert set(clocked.samples["ns"]) == {1_000_000}
+
+
+def test_warm_up_is_off_the_clock(false_time):
+    clocked = clock_calls({"a": false_time.call("a", 1)}, rounds=1, repeats=1, warmup=7)
+    assert len(false_time.log) == 7 + 2 * 2
+    assert len(clocked.samples) == 2
+
+
+def test_ratio_over_rounds(false_time):
+    calls = {"slow": false_time.call("slow", 3_000), "fast": false_time.call("fast", 1_000)}
+    ratio = clock_calls(calls, rounds=5).ratio("slow", "fast")
+    assert (ratio.value, ratio.low, ratio.high) == (3, 3, 3)
+
+
+def test_ratio_holds_when_the_machine_slows_down(false_time):
+    """Both slow down alike from round to round: the ratio of a round does not change."""
+    calls = {"slow": false_time.call("slow", 3_000), "fast": false_time.call("fast", 1_000)}
+    clocked = clock_calls(calls, rounds=5)
+    clocked.samples["ns"] *= 1 + clocked.samples["round"]
+    assert clocked.ratio("slow", "fast").value == 3
+
+
+def test_the_interval_holds_the_ratio(false_time):
+    wild = false_time.call("wild", 1_000, 2_000, 7_000, 3_000, 5_000)
+    clocked = clock_calls({"wild": wild, "calm": false_time.call("calm", 1_000)}, rounds=9)
+    ratio = clocked.ratio("wild", "calm")
+    assert ratio.low <= ratio.value <= ratio.high
+
+
+def test_an_unknown_name_is_refused_with_the_right_ones(false_time):
+    clocked = clock_calls({"a": false_time.call("a", 1)}, rounds=1)
+    with pytest.raises(LabError, match=r"'b' was not clocked\. choose from a"):
+        clocked.median_ms("b")
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"calls": 0}, {"warmup": -1}])
+def test_nothing_to_clock(wrong):
+    with pytest.raises(LabError, match="nothing to clock"):
+        clock_turns({"a": Turn(lambda: None)}, **wrong)
+    with pytest.raises(LabError, match="nothing to clock"):
+        clock_turns({})
+
+
+def test_threads_are_set_for_each_turn_and_put_back(net):
+    seen: list[int] = []
+    turns = {str(n): Turn(lambda: seen.append(torch.get_num_threads()), 1, n) for n in (1, 2)}
+    before = torch.get_num_threads()
+    clock_turns(turns, rounds=2, calls=1, warmup=1)
+    assert set(seen) == {1, 2}
+    assert torch.get_num_threads() == before
+    with pytest.raises(LabError, match="0 threads"):
+        clock({"net": net}, torch.zeros(1, 4), threads=0)
+    assert torch.get_num_threads() == before
+
+
+def test_models_are_clocked_as_they_infer(net):
+    """In evaluation mode, without gradients, without garbage collection; put back after."""
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def look(module, _inputs, _output):
+        seen.append((module.training, torch.is_inference_mode_enabled(), gc.isenabled()))
+
+    net.train()[0].register_forward_hook(look)
+    clock({"net": net}, torch.zeros(2, 4), rounds=1, calls=1)
+    assert set(seen) == {(False, True, False)}
+    assert net.training
+    assert net[1].training
+    assert gc.isenabled()
+
+
+def test_each_model_may_have_an_input_of_its_own():
+    models = {"four": nn.Linear(4, 1), "two": nn.Linear(2, 1)}
+    inputs = {"four": torch.zeros(3, 4), "two": torch.zeros(5, 2)}
+    assert list(clock(models, inputs, rounds=1, calls=1).table["batch"]) == [3, 5]
+
+
+def test_an_input_that_does_not_fit_is_one_line(net):
+    with pytest.raises(LabError, match="does not accept"):
+        clock({"net": net}, torch.zeros(1, 5))
+
+
+def test_sweeps_name_what_they_sweep(net):
+    x = torch.zeros(4, 4)
+    threads = thread_sweep(net, x, (1, 2), rounds=1, calls=1).table
+    batches = batch_sweep(net, x, (1, 4), rounds=1, calls=1).table
+    assert list(threads["threads"]) == [1, 2]
+    assert list(threads["batch"]) == [4, 4]
+    assert list(batches["batch"]) == [1, 4]
+    with pytest.raises(LabError, match="a batch of 8 of 4 images"):
+        batch_sweep(net, x, (1, 8))
+
+
+def test_a_trace_sees_every_sample_in_order(net):
+    seen: list[float] = []
+    net[0].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][0, 0]))
+    x = torch.arange(6.0)[:, None].expand(6, 4)
+    traced = trace(net, x, warmup=2)
+    assert seen == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert list(traced["sample"]) == list(range(6))
+    assert (traced["latency_ms"] > 0).all()
+
+
+def test_moving_mean_and_deviation(net):
+    traced = trace(net, torch.zeros(12, 4)).assign(latency_ms=[float(i) for i in range(12)])
+    smooth = moving(traced, window=5)
+    assert smooth["mean_ms"].isna().sum() == 4
+    assert list(smooth["mean_ms"].dropna()) == [float(i) for i in range(2, 10)]
+    assert smooth["std_ms"].iloc[-1] == pytest.approx(2.5**0.5)
+    with pytest.raises(LabError, match="window of 13"):
+        moving(traced, window=13)
