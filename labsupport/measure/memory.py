@@ -1,0 +1,132 @@
+"""Peak memory of a network, counted from the allocator's own events: it repeats exactly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from labsupport.measure.modes import device_of, evaluating, run
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Most bytes of tensors alive at once, by what they are.
+
+    `weights` (parameters and buffers), `inputs` and `optimizer` (its state) live all the time.
+    `transient` is the most that comes and goes at once on top of them: activations, gradients,
+    scratch space that libraries take from torch's allocator. The allocator does not say which
+    bytes are whose, so it is not divided further.
+    """
+
+    weights: int
+    inputs: int
+    optimizer: int
+    transient: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.weights + self.inputs + self.optimizer + self.transient
+
+
+def fused_adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW that updates in place: no temporary copies of the weights."""
+    return torch.optim.AdamW(parameters, fused=True)
+
+
+def inference_peak(model: nn.Module, x: Tensor) -> Peak:
+    """Peak memory of one inference on the batch x. Raises LabError when x does not fit."""
+    with evaluating(model), torch.inference_mode():
+        run(model, x)  # the first call may allocate what later calls keep
+        transient = transient_bytes(lambda: run(model, x), device_of(model))
+    return Peak(resident_bytes(model), x.nbytes, 0, transient)
+
+
+def training_peak(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    optimizer: OptimizerFactory = fused_adamw,
+    loss: Loss = nn.functional.cross_entropy,
+) -> Peak:
+    """Peak memory of one training step on (x, y), once the optimizer has its state.
+
+    A step is forward, backward, update, gradients dropped. It works on a copy.
+    """
+    trained = copy.deepcopy(model).train()
+    optimizer_ = optimizer(trained.parameters())
+
+    def step() -> None:
+        torch.autograd.backward(loss(run(trained, x), y))
+        optimizer_.step()
+        optimizer_.zero_grad(set_to_none=True)
+
+    trained.zero_grad(set_to_none=True)
+    with torch.enable_grad():
+        step()
+        transient = transient_bytes(step, device_of(trained))
+    state = chain.from_iterable(values.values() for values in optimizer_.state.values())
+    moments = sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor))
+    return Peak(resident_bytes(trained), x.nbytes + y.nbytes, moments, transient)
+
+
+def resident_bytes(model: nn.Module) -> int:
+    """Bytes of the model's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in chain(model.parameters(), model.buffers()))
+
+
+def transient_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """Most bytes that `call` has allocated at once, on top of what was there before."""
+    if device.type == "cuda":
+        return _cuda_transient(call, device)
+    sizes = _allocations(call)
+    return max(accumulate(sizes, initial=0))
+
+
+def _cuda_transient(call: Callable[[], object], device: torch.device) -> int:
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    return int(torch.cuda.max_memory_allocated(device) - before)
+
+
+def _allocations(call: Callable[[], object]) -> list[int]:
+    """Bytes taken (positive) and given back (negative) on the CPU during `call`, in order.
+
+    The exported trace is the public place where the profiler lists every one of them.
+    """
+    # Otherwise the profiler's library prints time stamps into the notebook.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    on_cpu = [e for e in events if e["name"] == "[memory]" and e["args"]["Device Type"] == 0]
+    return [event["args"]["Bytes"] for event in sorted(on_cpu, key=lambda event: event["ts"])]
+
+
+def process_peak_bytes() -> int:
+    """Most memory this process has ever held (resident set), notebook and libraries included."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB on Linux

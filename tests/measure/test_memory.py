@@ -1,0 +1,117 @@
+"""Peak memory against closed forms: counted, so two calls agree to the byte."""
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.measure.memory import (
+    inference_peak,
+    process_peak_bytes,
+    resident_bytes,
+    training_peak,
+    transient_bytes,
+)
+
+WIDTH = 512
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()),
+        nn.Linear(WIDTH, 10),
+    )
+
+
+def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(size, 64), torch.zeros(size, dtype=torch.long)
+
+
+def test_transient_is_the_most_alive_at_once():
+    def call() -> None:
+        first = torch.zeros(1000)
+        second = torch.zeros(500)
+        del first
+        third = torch.zeros(250)
+        del second, third
+
+    assert transient_bytes(call, CPU) == 4 * 1500
+    assert transient_bytes(lambda: None, CPU) == 0
+
+
+@pytest.mark.parametrize("size", [1, 32, 100])
+def test_inference_holds_two_consecutive_activations(mlp, size):
+    peak = inference_peak(mlp, batch(size)[0])
+    assert peak.weights == 4 * sum(p.numel() for p in mlp.parameters())
+    assert peak.inputs == 4 * 64 * size
+    assert peak.optimizer == 0
+    assert peak.transient == 2 * 4 * WIDTH * size
+    assert peak.total == peak.weights + peak.inputs + peak.transient
+
+
+def test_training_holds_weights_gradients_and_two_moments(mlp):
+    x, y = batch(1)
+    peak = training_peak(mlp, x, y)
+    weights = 4 * sum(p.numel() for p in mlp.parameters())
+    counters = 4 * len(list(mlp.parameters()))  # AdamW counts its steps, a number per tensor
+    assert peak.optimizer == 2 * weights + counters
+    assert peak.transient >= weights
+    assert peak.total >= 4 * weights
+
+
+def test_training_without_moments(mlp):
+    x, y = batch(4)
+    assert training_peak(mlp, x, y, lambda p: torch.optim.SGD(p, lr=0.1)).optimizer == 0
+
+
+def test_training_grows_linearly_in_the_batch(mlp):
+    totals = [training_peak(mlp, *batch(size)).total for size in (2048, 4096, 8192)]
+    per_image = (totals[1] - totals[0]) / 2048
+    assert totals[2] - totals[1] == pytest.approx(4096 * per_image, rel=0.02)
+    # At least the input, the label and what backward needs: the two hidden layers' outputs.
+    assert per_image >= 4 * (64 + 2 * WIDTH) + 8
+
+
+def test_training_needs_more_than_inference(mlp):
+    x, y = batch(256)
+    assert training_peak(mlp, x, y).total > inference_peak(mlp, x).total
+
+
+def test_two_calls_agree_to_the_byte(mlp):
+    convolutional = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    x, y = torch.zeros(16, 1, 8, 8), torch.zeros(16, dtype=torch.long)
+    assert inference_peak(convolutional, x) == inference_peak(convolutional, x)
+    assert training_peak(convolutional, x, y) == training_peak(convolutional, x, y)
+
+
+def test_the_model_is_left_as_it_was(mlp):
+    before = {name: tensor.clone() for name, tensor in mlp.state_dict().items()}
+    mlp.eval()
+    training_peak(mlp, *batch(8))
+    assert not mlp.training
+    assert all(p.grad is None for p in mlp.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mlp.state_dict().items())
+
+
+def test_buffers_are_resident():
+    assert resident_bytes(nn.BatchNorm1d(10)) == 4 * 4 * 10 + 8
+
+
+def test_an_input_that_does_not_fit_is_one_line(mlp):
+    with pytest.raises(LabError, match="does not accept"):
+        inference_peak(mlp, torch.zeros(1, 3))
+
+
+def test_the_profiler_prints_nothing(mlp, capfd):
+    inference_peak(mlp, batch(1)[0])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_process_has_held_what_it_holds():
+    """Between what it holds now and what the machine has: any other unit would be outside."""
+    held = psutil.Process().memory_info().rss
+    assert 0.9 * held < process_peak_bytes() < psutil.virtual_memory().total
