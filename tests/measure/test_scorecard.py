@@ -1,0 +1,50 @@
+"""The scorecard: one row per network, clocked and counted told apart by name."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from labsupport.measure.scorecard import COLUMNS, Scorecard, as_frame, is_clocked
+
+
+def card(**measured: float) -> Scorecard:
+    return Scorecard("01", "baseline", "mlp", "mnist5k", "quick", 0, **measured)
+
+
+@pytest.mark.parametrize(
+    "column", ["median_ms", "iqr_us", "train_seconds", "images_fps", "noise_pct_clocked"]
+)
+def test_clocked(column):
+    assert is_clocked(column)
+
+
+@pytest.mark.parametrize(
+    "column", ["parameters", "macs", "ms", "fps", "ms_per_mac", "total_uj_model", "seconds_left"]
+)
+def test_counted(column):
+    assert not is_clocked(column)
+
+
+def test_the_scorecard_tells_its_own_columns_apart():
+    clocked = {column for column in COLUMNS if is_clocked(column)}
+    latency = {column for column in COLUMNS if column.startswith("latency_")}
+    assert clocked == latency | {"train_seconds"}
+
+
+def test_a_row_each_in_the_order_of_the_fields():
+    frame = as_frame([card(macs=5), card(accuracy=0.5)])
+    assert list(frame.columns) == COLUMNS
+    assert frame["macs"].iloc[0] == 5
+    assert frame["macs"].isna().iloc[1]
+    assert frame["accuracy"].iloc[1] == 0.5
+
+
+def test_no_cards_make_an_empty_table_with_all_columns():
+    frame = as_frame([])
+    assert list(frame.columns) == COLUMNS
+    assert frame.empty
+
+
+def test_a_card_is_not_changed_after_the_fact():
+    with pytest.raises(FrozenInstanceError):
+        card().macs = 1
