@@ -27,7 +27,7 @@ DETERMINING = ("data", "models", "training")
 
 def train_or_load(
     spec: ModelSpec,
-    splits: Splits,
+    splits: Splits[Any],
     recipe: Recipe,
     seed: int,
     folder: Path,
@@ -45,7 +45,7 @@ def train_or_load(
 
 def fit_seeds(
     spec: ModelSpec,
-    splits: Splits,
+    splits: Splits[Any],
     recipe: Recipe,
     seeds: Iterable[int],
     folder: Path,
@@ -55,7 +55,7 @@ def fit_seeds(
     return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
 
 
-def key(spec: ModelSpec, splits: Splits, recipe: Recipe, seed: int) -> str:
+def key(spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int) -> str:
     """Sixteen hexadecimal digits that change with anything that determines a trained network."""
     determines = {
         "spec": spec.describe(),
@@ -79,7 +79,7 @@ def code_fingerprint() -> str:
 
 
 def _train(
-    path: Path, spec: ModelSpec, splits: Splits, recipe: Recipe, seed: int, progress: bool
+    path: Path, spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int, progress: bool
 ) -> Fit:
     with seeded(seed):
         model = spec.build()
@@ -97,7 +97,7 @@ def _train(
     return result
 
 
-def _read(path: Path, spec: ModelSpec, splits: Splits) -> Fit | None:
+def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Fit | None:
     if not path.exists():
         return None
     try:

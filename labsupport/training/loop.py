@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-from labsupport.data import Split, Splits
+from labsupport.data import Batched, Splits
 from labsupport.errors import LabError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -85,7 +85,7 @@ class Fit:
 
 
 def fit(
-    model: nn.Module, splits: Splits, recipe: Recipe, seed: int = 0, progress: bool = False
+    model: nn.Module, splits: Splits[Any], recipe: Recipe, seed: int = 0, progress: bool = False
 ) -> Fit:
     """Train a copy of `model` on `splits.train` and keep the best validation epoch.
 
@@ -114,7 +114,10 @@ def fit(
 
 
 def train_epoch(
-    model: nn.Module, batches: Batches, optimizer: Optimizer, scheduler: LRScheduler
+    model: nn.Module,
+    batches: Batches,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None = None,
 ) -> Evaluation:
     """One pass over `batches` in training mode; running loss and accuracy.
 
@@ -131,19 +134,20 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        scheduler.step()
+        if scheduler:
+            scheduler.step()
         loss_sum = loss_sum + loss.detach() * len(y)
         correct = correct + (logits.detach().argmax(1) == y).sum()
         seen += len(y)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
 
 
-def predict(model: nn.Module, split: Split, batch_size: int = 1000) -> Tensor:
+def predict(model: nn.Module, split: Batched, batch_size: int = 1000) -> Tensor:
     """Logits of shape (N, classes) in eval mode; the model's own mode is restored."""
     return torch.cat([logits for logits, _ in _outputs(model, split, batch_size)])
 
 
-def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> Evaluation:
+def evaluate(model: nn.Module, split: Batched, batch_size: int = 1000) -> Evaluation:
     """Mean loss and accuracy over a split in eval mode; the model's own mode is restored."""
     loss_sum, correct = torch.zeros(()), torch.zeros(())
     for logits, y in _outputs(model, split, batch_size):
@@ -161,7 +165,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _outputs(model: nn.Module, split: Batched, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     was_training = model.training
     model.eval()
     try:
@@ -173,10 +177,10 @@ def _outputs(model: nn.Module, split: Split, batch_size: int) -> Iterator[tuple[
 
 def _epoch(
     model: nn.Module,
-    splits: Splits,
+    splits: Splits[Any],
     recipe: Recipe,
     optimizer: Optimizer,
-    scheduler: LRScheduler,
+    scheduler: LRScheduler | None,
     generator: torch.Generator,
 ) -> dict[str, float]:
     started = time.perf_counter()
@@ -194,8 +198,8 @@ def _epoch(
     }
 
 
-def _scheduler(optimizer: Optimizer, recipe: Recipe, examples: int) -> LRScheduler:
+def _scheduler(optimizer: Optimizer, recipe: Recipe, examples: int) -> LRScheduler | None:
     if recipe.schedule == "constant":
-        return LambdaLR(optimizer, lambda step: 1.0)
+        return None
     steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
     return OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=max(steps, 2), pct_start=0.3)

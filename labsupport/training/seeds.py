@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from labsupport.data import Splits
 from labsupport.training.loop import Fit, evaluate
 
 
-def over_seeds(fits: Iterable[Fit], splits: Splits) -> pd.DataFrame:
+def over_seeds(fits: Iterable[Fit], splits: Splits[Any]) -> pd.DataFrame:
     """A row per seed: best epoch, accuracy on train, validation and (used here only) test."""
     return pd.DataFrame([_row(result, splits) for result in fits])
 
@@ -21,7 +22,7 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     return float(series.mean()), float(series.std(ddof=1))
 
 
-def _row(result: Fit, splits: Splits) -> dict[str, float]:
+def _row(result: Fit, splits: Splits[Any]) -> dict[str, float]:
     return {
         "seed": result.seed,
         "best_epoch": result.best_epoch,

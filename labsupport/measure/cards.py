@@ -1,0 +1,66 @@
+"""The scorecard filled in: accuracy, counts, bytes, memory and clocked latency of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from labsupport.data import Splits
+from labsupport.measure.clocking import Clocking
+from labsupport.measure.counts import cross_checked
+from labsupport.measure.disk import disk_bytes
+from labsupport.measure.latency import clock
+from labsupport.measure.memory import inference_peak, training_peak
+from labsupport.training import predict
+
+Figures = dict[str, float | int]
+
+
+def measure(
+    models: Mapping[str, nn.Module],
+    splits: Splits,
+    *,
+    large_batch: int = 256,
+    train_batch: int = 128,
+    rounds: int = 20,
+    threads: int = 1,
+) -> dict[str, Figures]:
+    """The figures of each network for `Results.score`, networks clocked against each other.
+
+    Accuracy and agreement are on the test part, agreement with the first network; latencies are
+    for one image and for `large_batch` images, training memory for a step of `train_batch`.
+    """
+    first = predict(next(iter(models.values())), splits.test).argmax(1)
+    figures = {name: _counted(model, splits, train_batch) for name, model in models.items()}
+    for name, model in models.items():
+        answers = predict(model, splits.test).argmax(1)
+        figures[name]["accuracy"] = (answers == splits.test.y).double().mean().item()
+        figures[name]["agreement"] = (answers == first).double().mean().item()
+    large = splits.test.take(large_batch).x
+    for size, x in (("b1", large[:1]), ("large", large)):
+        clocking = clock(models, x, rounds=rounds, threads=threads)
+        for name in models:
+            figures[name] |= _clocked(clocking, name, size)
+    return {name: row | {"large_batch": len(large)} for name, row in figures.items()}
+
+
+def _counted(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
+    counts = cross_checked(model, splits.input_shape)
+    batch = splits.train.take(train_batch)
+    return {
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+        "disk_bytes": disk_bytes(model),
+        "memory_train_bytes": training_peak(model, batch.x, batch.y).total,
+        "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
+    }
+
+
+def _clocked(clocking: Clocking, name: str, size: str) -> Figures:
+    (row,) = clocking.table.query("name == @name").to_dict("records")
+    return {
+        f"latency_{size}_ms": row["median_ms"],
+        f"latency_{size}_iqr_ms": row["iqr_ms"],
+        f"latency_{size}_noise_ms": row["noise_ms"],
+    }
