@@ -61,6 +61,13 @@ def test_medians_spread_and_speed(false_time):
     assert table.loc["slow", "calls"] == 30
 
 
+def test_quantiles(false_time):
+    clocked = clock_calls({"a": false_time.call("a", 1)}, rounds=101, repeats=1)
+    clocked.samples.loc[clocked.samples["name"] == "a", "ns"] = range(0, 101_000_000, 1_000_000)
+    row = clocked.table.iloc[0]
+    assert list(row[["median_ms", "iqr_ms", "p05_ms", "p95_ms"]]) == [50, 50, 5, 95]
+
+
 def test_the_same_call_twice_has_no_noise(false_time):
     clocked = clock_calls({"a": false_time.call("a", 1_000_000)}, rounds=3)
     assert clocked.noise_ms == 0
