@@ -111,7 +111,7 @@ def checked(file: Path, frame: pd.DataFrame) -> Tensor:
             f"{file}, row {frame.index[row] + 1} of the data: {what} is {cell!r}",
             f"a whole number from 0 to {most[column]} belongs there: {LAYOUT}",
         )
-    return torch.from_numpy(numbers)
+    return torch.tensor(numbers)  # a copy: pandas lends its memory for reading only
 
 
 def square(file: Path, pixels: int) -> tuple[int, int]:
