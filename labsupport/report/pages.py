@@ -1,0 +1,185 @@
+"""The pages of a site that are not notebooks: templates filled with a run's record and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from labsupport.claims import Claim, number
+from labsupport.errors import LabError
+from labsupport.report.record import Lab, Record
+from labsupport.results import read_tables
+
+TEXT_COLUMNS = ("lab", "method", "variant", "dataset", "profile")
+# What of the machine report stands on the front page, by group and item, and how.
+HEADLINE = {
+    ("processor", "model"): "{}",
+    ("processor", "cores we may use"): "{} cores",
+    ("memory", "RAM"): "{}",
+    ("accelerator", "GPU 0"): "{}",
+}
+FRAGMENTS = ("facts", "labs", "claims", "scorecards", "tables", "versions", "machine")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a site is made of: a record, notebooks in order, a folder with `tables/LAB/*.csv`."""
+
+    title: str
+    record: Record
+    notebooks: list[Path]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table ready to be shown: columns as (title, numeric), rows of texts under lab names."""
+
+    columns: list[tuple[str, bool]]
+    groups: list[tuple[str, list[list[str]]]]
+
+
+def write_pages(content: Content, folder: Path) -> None:
+    """Write the front page, the machine page and their HTML fragments as Sphinx sources."""
+    environment = Environment(
+        loader=PackageLoader("labsupport.report"),
+        autoescape=lambda name: bool(name) and str(name).endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "megabytes": megabytes}
+    values = page_values(content)
+    for name in ("index.md", "machine.md", *(f"{fragment}.html" for fragment in FRAGMENTS)):
+        text = environment.get_template(name).render(values)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def page_values(content: Content) -> dict[str, Any]:
+    """What the templates speak of. Raises LabError for tables that cannot be read."""
+    record, claims = content.record, read_claims(content.folder)
+    tables = sorted((content.folder / "tables").glob("*/*.csv"))
+    return {
+        "title": content.title,
+        "record": record,
+        "facts": [fact for fact in (_profile(record), record.date, machine_line(record)) if fact],
+        "summary": summary(record.labs, [claim for items in claims.values() for claim in items]),
+        "pages": [notebook.stem for notebook in content.notebooks],
+        "claims": claims,
+        "scorecards": scorecard_grid(read_tables(content.folder, "scorecards")),
+        "tables": _by_lab(tables),
+        "machine": _grouped(record.machine, "group"),
+        "shown": _shown(record.labs),
+    }
+
+
+def summary(labs: list[Lab], claims: list[Claim]) -> list[str]:
+    """What went wrong, in sentences; nothing when all is well."""
+    failed = [lab.name for lab in labs if lab.failed]
+    fallen = [claim.id for claim in claims if claim.holds is False]
+    required = [claim.id for claim in claims if claim.holds is False and claim.required]
+    told = [
+        ("Failed labs", failed),
+        ("Required claims that do not hold", required),
+        ("Other claims that do not hold", [id for id in fallen if id not in required]),
+    ]
+    return [f"{what}: {', '.join(names)}." for what, names in told if names]
+
+
+def read_claims(folder: Path) -> dict[str, list[Claim]]:
+    """The claims of a run's folder by lab. Raises LabError where a table of claims is damaged."""
+    frame = read_tables(folder, "claims")
+    try:
+        rows = [(str(row["lab"]), _claim(row)) for row in frame.to_dict("records")]
+    except (KeyError, TypeError, ValueError, LabError) as error:
+        raise LabError(f"damaged claims in {folder}: {error}", "run the lab again") from error
+    return {
+        lab: [claim for _, claim in pairs] for lab, pairs in groupby(rows, lambda pair: pair[0])
+    }
+
+
+def _claim(row: dict[Any, Any]) -> Claim:
+    given: dict[Any, Any] = {key: None if pd.isna(value) else value for key, value in row.items()}
+    return Claim(
+        id=str(given["id"]),
+        statement=str(given["statement"]),
+        measured=float("nan") if given["measured"] is None else float(given["measured"]),
+        relation=given["relation"],
+        bound=given["bound"],
+        required=bool(given["required"]),
+        seed_value=given["seed_value"],
+        source=str(given["source"] or ""),
+    )
+
+
+def scorecard_grid(frame: pd.DataFrame) -> Grid:
+    """Scorecards for reading: no empty columns, and each column with decimals that suit it."""
+    if frame.empty:
+        return Grid([], [])
+    frame = frame.dropna(axis="columns", how="all")
+    labs = frame["lab"].tolist()
+    frame = frame.drop(columns=["lab", *(["profile"] if frame["profile"].nunique() == 1 else [])])
+    columns = [(str(name).replace("_", " "), name not in TEXT_COLUMNS) for name in frame]
+    texts = [column_texts(frame[name]) for name in frame]
+    rows = list(zip(labs, map(list, zip(*texts, strict=True)), strict=True))
+    return Grid(
+        columns,
+        [(lab, [row for _, row in pairs]) for lab, pairs in groupby(rows, lambda pair: pair[0])],
+    )
+
+
+def column_texts(column: pd.Series[Any]) -> list[str]:
+    """A column as texts: thousands apart, and as many decimals as give its largest number four
+    significant digits; whole numbers stay whole and what is missing stays empty.
+    """
+    if not pd.api.types.is_numeric_dtype(column):
+        return ["" if pd.isna(value) else str(value) for value in column]
+    known = column.dropna()
+    decimals = 0 if (known == known.round()).all() else _decimals(float(known.abs().max()))
+    return ["" if pd.isna(value) else f"{value:,.{decimals}f}" for value in column]
+
+
+def _decimals(largest: float) -> int:
+    return max(0, 3 - math.floor(math.log10(largest))) if math.isfinite(largest) else 4
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes as whole megabytes (10^6)."""
+    return "" if size is None else f"{size / 1e6:,.0f} MB"
+
+
+def machine_line(record: Record) -> str:
+    """The machine in a few words: processor, cores, memory, accelerator."""
+    told = {(row.get("group"), row.get("item")): row.get("value") for row in record.machine}
+    return ", ".join(form.format(told[key]) for key, form in HEADLINE.items() if told.get(key))
+
+
+def _profile(record: Record) -> str:
+    return f"{record.profile} profile" if record.profile else ""
+
+
+def _grouped(rows: list[dict[str, str]], key: str) -> list[tuple[str, list[dict[str, str]]]]:
+    return [(name, list(items)) for name, items in groupby(rows, lambda row: row.get(key, ""))]
+
+
+def _by_lab(tables: Iterable[Path]) -> dict[str, list[str]]:
+    return {
+        lab: [path.stem for path in paths]
+        for lab, paths in groupby(tables, lambda path: path.parent.name)
+    }
+
+
+def _shown(labs: list[Lab]) -> list[str]:
+    """The columns of the table of labs that tell something."""
+    return [
+        name
+        for name in ("status", "seconds", "peak_memory_bytes")
+        if any(getattr(lab, name) not in ("", None) for lab in labs)
+    ]

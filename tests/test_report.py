@@ -1,0 +1,358 @@
+"""The report of a made run: what its pages say, and that they need nothing from the network."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_run import EVIL, make_run, write_notebook
+from nbformat import v4
+
+from labsupport.claims import Claim
+from labsupport.errors import LabError
+from labsupport.report import build_course, build_report, site
+from labsupport.report.mathml import mathml
+from labsupport.report.pages import column_texts, machine_line, scorecard_grid, summary
+from labsupport.report.record import Lab, Record, read_record
+
+
+class Page(HTMLParser):
+    """The links, the resources and the anchors of one page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.resources, self.anchors, self.tags = [], [], set(), []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.anchors |= {given[key] for key in ("id", "name") if given.get(key)}
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag == "link" and given.get("href"):
+            self.resources.append(given["href"])
+        self.resources += [given[key] for key in ("src", "srcset", "data") if given.get(key)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "trial")
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return build_report(run).parent
+
+
+@pytest.fixture(scope="module")
+def front(report):
+    return (report / "index.html").read_text(encoding="utf-8")
+
+
+def pages(report):
+    return sorted(report.glob("*.html"))
+
+
+def row_with(text, needle):
+    """The one table row that holds `needle`."""
+    rows = [row for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL) if needle in row]
+    assert len(rows) == 1, (needle, rows)
+    return rows[0]
+
+
+def test_front_page_tells_the_run(front):
+    for text in (
+        "Report of run trial",
+        "quick profile",
+        "2026-09-28 14:03",
+        "Abacus 9000, 2 cores, 7.8 GiB",
+        "torch <b>2.15.0</b>",
+    ):
+        assert text in front
+
+
+def test_front_page_lists_the_labs_in_order(front):
+    names = ("00_first", "01_second", "02_failing", "03_never_ran")
+    places = [front.index(f"<code>{name}</code>") for name in names]
+    assert places == sorted(places)
+    row = row_with(front, "<code>00_first</code>")
+    assert 'href="00_first.html"' in row
+    assert ">done<" in row
+    assert ">12.3<" in row
+    assert ">512 MB<" in row
+
+
+def test_failed_lab_keeps_its_page_and_names_its_error(front, report):
+    row = row_with(front, "<code>02_failing</code>")
+    assert 'class="failed"' in row
+    assert "Cell 3: ZeroDivisionError: division by &lt;zero&gt;" in row
+    assert 'href="02_failing.html"' in row
+    assert "ZeroDivisionError" in (report / "02_failing.html").read_text()
+
+
+def test_lab_that_never_ran_has_no_page(front, report):
+    row = row_with(front, "<code>03_never_ran</code>")
+    assert "<a" not in row
+    assert "A lab that waits" in row
+    assert "needs 02_failing" in row
+    assert not (report / "03_never_ran.html").exists()
+
+
+def test_claims_stand_with_aim_source_and_verdict(front):
+    row = row_with(front, "<code>mlp.parameters</code>")
+    for text in ("1,863,690", "= 1,863,690", "1,800,000", "seed 002", "holds", "yes"):
+        assert text in row
+    assert "failed" not in row
+
+
+def test_claim_that_does_not_hold_is_marked(front):
+    row = row_with(front, "<code>mlp.accuracy</code>")
+    assert 'class="failed"' in row
+    assert "does not hold" in row
+    assert "Required claims that do not hold: mlp.accuracy." in front
+
+
+def test_claims_are_escaped(front):
+    assert EVIL not in front
+    assert "&lt;script&gt;" in row_with(front, "<code>evil</code>")
+
+
+def test_scorecards_are_readable(front):
+    row = row_with(front, ">baseline<")
+    for text in ("0.9877", "1,863,690", "1,861,632"):
+        assert f">{text}<" in row
+    assert "disk bytes" not in front  # an empty column
+    assert "latency b1 ms" in front
+
+
+def test_lab_page_shows_mathematics_figures_and_tables(report):
+    page = Page(report / "00_first.html")
+    assert page.tags.count("math") == 4
+    text = (report / "00_first.html").read_text()
+    assert "dataframe" in text
+    figures = [source for source in page.resources if source.endswith(".png")]
+    assert figures
+    assert all((report / figure).stat().st_size for figure in figures)
+
+
+def test_solutions_are_folded(report):
+    text = (report / "00_first.html").read_text()
+    assert re.search(r"<details[^>]*>.*?the_solution.*?</details>", text, re.DOTALL)
+    assert "cell_to_be_removed" not in text
+
+
+def test_links_to_what_is_no_page_are_only_words(report):
+    page = Page(report / "00_first.html")
+    assert "01_second.html" in page.links
+    assert not [link for link in page.links if "elsewhere" in link]
+    assert "a lab elsewhere" in (report / "00_first.html").read_text()
+
+
+def test_tables_lie_in_the_site(run, report):
+    for path in (run / "tables").glob("*/*.csv"):
+        inside = path.relative_to(run)
+        assert (report / inside).read_bytes() == path.read_bytes()
+        assert inside.as_posix() in Page(report / "index.html").links
+
+
+def test_no_resource_comes_from_the_network(report):
+    for path in pages(report):
+        network = [url for url in Page(path).resources if urlsplit(url).netloc]
+        assert not network, (path.name, network)
+    for path in report.rglob("*.css"):
+        urls = re.findall(r"(?:url\(|@import\s*)['\"]?([^'\")\s;]+)", path.read_text())
+        assert not [url for url in urls if urlsplit(url).netloc], path.name
+
+
+def test_every_internal_link_and_resource_resolves(report):
+    parsed = {path: Page(path) for path in pages(report)}
+    for path, page in parsed.items():
+        for url in page.links + page.resources:
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert target.is_file(), (path.name, url)
+            if parts.fragment and target in parsed:
+                assert unquote(parts.fragment) in parsed[target].anchors, (path.name, url)
+
+
+def test_build_has_no_warning_and_leaves_no_rest(run, report):
+    assert (run / "logs" / "report.log").read_text() == ""
+    assert sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
+    assert not list(report.rglob("*.doctree"))
+    assert not list(report.rglob("*.ipynb"))
+    assert sum(path.stat().st_size for path in report.rglob("*") if path.is_file()) < 5e6
+
+
+def test_rebuild_replaces_the_site_and_names_a_notebook_without_title(tmp_path):
+    run = tmp_path / "untitled"
+    write_notebook(run / "notebooks" / "00_bare.ipynb", [v4.new_markdown_cell("words")])
+    stale = run / "report" / "stale.html"
+    stale.parent.mkdir()
+    stale.write_text("old")
+    build_report(run)
+    assert not stale.exists()
+    assert "<h1>00_bare" in (run / "report" / "00_bare.html").read_text()
+    assert (run / "logs" / "report.log").read_text() == ""
+
+
+def test_failed_build_keeps_the_former_site(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "kept")
+    former = run / "report" / "index.html"
+    former.parent.mkdir()
+    former.write_text("former")
+    (tmp_path / "conf.py").write_text("raise ValueError('a broken configuration')")
+    monkeypatch.setattr(site, "SETTINGS", tmp_path)
+    with pytest.raises(LabError, match=r"a broken configuration.*report\.log"):
+        build_report(run)
+    assert former.read_text() == "former"
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_missing_packages_are_named(run, monkeypatch):
+    monkeypatch.setattr(site, "NEEDED", ("sphinx", "no_such_package"))
+    with pytest.raises(LabError, match=r"no_such_package.*\[docs\]"):
+        build_report(run)
+
+
+def test_damaged_record_is_named(tmp_path):
+    run = make_run(tmp_path / "damaged")
+    (run / "run.json").write_text("{")
+    with pytest.raises(LabError, match=r"run\.json is damaged"):
+        build_report(run)
+
+
+def test_damaged_notebook_is_named(tmp_path):
+    run = make_run(tmp_path / "damaged")
+    (run / "notebooks" / "01_second.ipynb").write_text("{")
+    with pytest.raises(LabError, match=r"01_second\.ipynb is no notebook"):
+        build_report(run)
+
+
+def test_damaged_claims_are_named(tmp_path):
+    run = make_run(tmp_path / "damaged")
+    (run / "tables" / "00_first" / "claims.csv").write_text("id,lab\nx,00_first\n")
+    with pytest.raises(LabError, match="damaged claims"):
+        build_report(run)
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(LabError, match="nothing to report"):
+        build_report(tmp_path / "absent")
+
+
+def test_course_is_a_site_without_a_run(tmp_path):
+    made = make_run(tmp_path / "made")
+    (made / "run.json").unlink()
+    index = build_course(made / "notebooks", made, tmp_path / "site")
+    text = index.read_text()
+    assert index == tmp_path / "site" / "index.html"
+    assert "<code>00_first</code>" in text
+    assert "<code>mlp.parameters</code>" in text
+    assert "seconds</th>" not in text.split("Scorecards</h2>")[0]  # the labs have no timings
+
+
+def test_committed_labs_build_without_a_warning(tmp_path):
+    root = Path(__file__).parents[1]
+    if not list((root / "notebooks").glob("*.ipynb")):
+        pytest.skip("there are no labs yet")
+    build_course(root / "notebooks", root / "data" / "reference" / "lab", tmp_path / "site")
+    assert (tmp_path / "site.log").read_text() == ""
+    sources = [path.read_text() for path in pages(tmp_path / "site")]
+    assert not [text for text in sources if '<code class="formula">' in text]  # all converted
+
+
+def test_import_needs_no_sphinx():
+    code = "import labsupport.report, sys; assert 'sphinx' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [
+        r"\begin{align} a &= b \\ c &= d \end{align}",
+        r"\begin{aligned} a &= b \\[2pt] c &= d \end{aligned}",
+        r"\begin{split} a &= b \\ c &= d \end{split}",
+        r"a &= b \\ c &= d",
+    ],
+)
+def test_aligned_lines_become_rows_of_two_cells(latex):
+    root = ElementTree.fromstring(mathml(latex, "block"))
+    tag = "{http://www.w3.org/1998/Math/MathML}"
+    rows = root.findall(f".//{tag}mtr")
+    assert [len(row.findall(f"{tag}mtd")) for row in rows] == [2, 2]
+    assert "&" not in "".join(root.itertext())
+
+
+def test_breaks_inside_an_environment_are_left_to_it():
+    markup = mathml(r"f = \begin{cases} 1 & x > 0 \\ 0 & x \le 0 \end{cases}", "block")
+    assert markup.count("<mtable") == 1
+
+
+@pytest.mark.parametrize("latex", [r"\left( a < b", r"\nosuchcommand x", r"\frac", r"x^{"])
+def test_formula_that_cannot_be_converted_shows_its_source(latex):
+    markup = mathml(latex)
+    assert markup.startswith("<code")
+    assert "".join(ElementTree.fromstring(markup).itertext()) == latex
+
+
+@given(st.text(alphabet=r"\{}[]()&^_<>$%#ab1 ", max_size=30))
+def test_any_formula_gives_well_formed_markup(latex):
+    for display in ("inline", "block"):
+        assert ElementTree.fromstring(mathml(latex, display)).tag.endswith(("math", "code"))
+
+
+def test_column_texts_share_their_decimals():
+    assert column_texts(pd.Series([0.98765, 0.5, np.nan])) == ["0.9877", "0.5000", ""]
+    assert column_texts(pd.Series([1234567.0, 12.0])) == ["1,234,567", "12"]
+    assert column_texts(pd.Series([1234.56, 0.5])) == ["1,235", "0"]
+    assert column_texts(pd.Series(["a", None])) == ["a", ""]
+    assert column_texts(pd.Series([0, 0])) == ["0", "0"]
+
+
+def test_scorecard_grid_drops_what_is_empty_and_groups_by_lab():
+    frame = pd.DataFrame(
+        {
+            "lab": ["a", "a", "b"],
+            "profile": ["quick"] * 3,
+            "method": ["m", "n", "o"],
+            "macs": [1000, 2000, 3000],
+            "accuracy": [np.nan] * 3,
+        }
+    )
+    grid = scorecard_grid(frame)
+    assert grid.columns == [("method", False), ("macs", True)]
+    assert grid.groups == [("a", [["m", "1,000"], ["n", "2,000"]]), ("b", [["o", "3,000"]])]
+
+
+def test_summary_tells_required_claims_apart():
+    fallen = Claim("x", "", 1, ">=", 2, required=True), Claim("y", "", 1, ">=", 2)
+    told = summary([Lab("00_a", status="failed")], [*fallen, Claim("z", "", 3, ">=", 2)])
+    assert told == [
+        "Failed labs: 00_a.",
+        "Required claims that do not hold: x.",
+        "Other claims that do not hold: y.",
+    ]
+    assert summary([Lab("00_a", status="done")], []) == []
+
+
+def test_record_is_patient_with_what_is_missing(tmp_path):
+    path = tmp_path / "bare" / "run.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"labs": {"00_a": {}}}))
+    record = read_record(path, [])
+    assert record.name == "bare"
+    assert record.labs == [Lab("00_a", title="00_a")]
+    assert machine_line(record) == ""
+    assert read_record(tmp_path / "none" / "run.json", []) == Record("none")
