@@ -1,0 +1,1 @@
+"""The sequence of labs through papermill: parameters checked, failures contained, resumable."""

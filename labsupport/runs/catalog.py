@@ -1,0 +1,116 @@
+"""Which labs there are, what they need, and which of them are meant."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from labsupport.errors import LabError
+
+LAB_NAME = re.compile(r"^(\d+)_\w+$")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: a notebook and what its metadata says of it; `minutes` are by profile."""
+
+    name: str
+    path: Path
+    title: str
+    question: str
+    needs: tuple[str, ...]
+    minutes: dict[str, float]
+
+    @property
+    def number(self) -> int:
+        """The number its name begins with."""
+        return int(self.name.split("_")[0])
+
+
+Catalog = dict[str, Lab]
+
+
+def course_root() -> Path:
+    """The folder of the course: the checkout the package lies in, else the current folder."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def read_catalog(folder: Path) -> Catalog:
+    """All labs of a folder in order.
+
+    Raises LabError when there is none, for an unreadable notebook, an unknown need or a cycle.
+    """
+    paths = [path for path in sorted(folder.glob("*.ipynb")) if LAB_NAME.match(path.stem)]
+    if not paths:
+        raise LabError(f"no lab in {folder}", "name the folder of the notebooks with --notebooks")
+    catalog = {path.stem: _read_lab(path) for path in paths}
+    _check_needs(catalog)
+    return catalog
+
+
+def find_lab(catalog: Catalog, text: str) -> Lab:
+    """The lab called `text`: its full name, or its number (3 and 03 alike)."""
+    found = [
+        lab
+        for lab in catalog.values()
+        if text == lab.name or (text.isdecimal() and int(text) == lab.number)
+    ]
+    if len(found) != 1:
+        problem = "more than one lab has" if found else "no lab has"
+        raise LabError(f"{problem} the name or number {text!r}", f"labs are: {', '.join(catalog)}")
+    return found[0]
+
+
+def select(
+    catalog: Catalog, only: Iterable[str] = (), first: str | None = None, last: str | None = None
+) -> list[str]:
+    """Names of the labs meant: those of `only`, or those from `first` to `last`, or all."""
+    chosen = {find_lab(catalog, text).name for text in only}
+    if chosen and (first or last):
+        raise LabError("--only goes with neither --from nor --to", "give one or the other")
+    names = list(catalog)
+    start = names.index(find_lab(catalog, first).name) if first else 0
+    stop = names.index(find_lab(catalog, last).name) if last else len(names) - 1
+    if start > stop:
+        raise LabError(f"--from {first} comes after --to {last}", "swap them")
+    return [name for name in names[start : stop + 1] if not chosen or name in chosen]
+
+
+def _read_lab(path: Path) -> Lab:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("labs", {})
+        return Lab(
+            name=path.stem,
+            path=path,
+            title=str(facts.get("title", path.stem)),
+            question=str(facts.get("question", "")),
+            needs=tuple(facts.get("needs", ())),
+            minutes={key: float(value) for key, value in facts.get("minutes", {}).items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LabError(
+            f"{path} is not a lab: {type(error).__name__}: {error}",
+            "put the notebook back as it was",
+        ) from error
+
+
+def _check_needs(catalog: Catalog) -> None:
+    for lab in catalog.values():
+        unknown = [need for need in lab.needs if need not in catalog]
+        if unknown:
+            raise LabError(
+                f"{lab.name} needs {', '.join(unknown)}, which does not exist",
+                "correct `needs` in its notebook's metadata",
+            )
+    try:
+        TopologicalSorter({lab.name: lab.needs for lab in catalog.values()}).prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise LabError(
+            f"labs need each other in a circle: {circle}", "break it in the notebooks' metadata"
+        ) from error

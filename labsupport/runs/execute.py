@@ -1,0 +1,251 @@
+"""One notebook through papermill: watched, stoppable, and judged by its cells alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import nbformat
+import papermill as pm
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import remove_error_markers
+from traitlets.config import Config
+
+from labsupport.errors import LabError
+from labsupport.files import explained, write_text
+from labsupport.runs.parameters import Value, read_notebook
+
+ENGINE = "labs"
+INJECTED = "injected-parameters"
+SAMPLE_SECONDS = 0.25
+LINE_LENGTH = 300
+
+QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+
+class Stopped(Exception):
+    """The run was stopped while this notebook was being executed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended: `error` is empty when it went well, `cell` is where it failed."""
+
+    seconds: float
+    peak_memory_bytes: int | None
+    cell: int | None = None
+    error: str = ""
+
+
+class Execution:
+    """One notebook on its way: `source` runs in the folder `run` and is kept in run/notebooks.
+
+    `values` are injected after the parameters cell. `watch(cell, cells)` is called when a cell
+    starts; cells are numbered as in the brackets beside them. `timeout` is in seconds per cell.
+    What the kernel's process itself writes goes to run/logs.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        run: Path,
+        values: Mapping[str, Value],
+        environment: Mapping[str, str],
+        timeout: int | None = None,
+        watch: Callable[[int, int], None] = lambda cell, cells: None,
+    ) -> None:
+        self.source, self.run, self.values = source, run.resolve(), dict(values)
+        self.environment, self.timeout, self.watch = dict(environment), timeout, watch
+        self.notebook = read_notebook(source)
+        self.cell: int | None = None
+        self.peak_memory_bytes: int | None = None
+        self._kernel: psutil.Process | None = None
+        self._stopped = threading.Event()
+
+    def __call__(self) -> Outcome:
+        """Execute, judge, and keep the notebook. Raises Stopped after `stop`."""
+        began = time.perf_counter()
+        cause = self._execute()
+        if self._stopped.is_set():
+            raise Stopped(self.source.stem)
+        cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
+        unkept = self._keep()
+        seconds = time.perf_counter() - began
+        return Outcome(seconds, self.peak_memory_bytes, cell, error or unkept)
+
+    def stop(self) -> None:
+        """Kill the kernel and what it started; `__call__` then raises Stopped."""
+        self._stopped.set()
+        if self._kernel:
+            with suppress(psutil.Error):
+                for process in [*self._kernel.children(recursive=True), self._kernel]:
+                    process.kill()
+
+    def attend(self, manager: NotebookExecutionManager) -> None:
+        """Execute the notebook in papermill's hands; called by the engine."""
+        self.notebook = manager.nb
+        client: NotebookClient = PapermillNotebookClient(
+            manager,
+            kernel_name="python3",
+            timeout=self.timeout,
+            record_timing=False,
+            store_widget_state=False,
+            shutdown_kernel="immediate",
+            # By the client, not by papermill: that would change the folder of this process,
+            # and of the labs beside this one with it.
+            resources={"metadata": {"path": str(self.run)}},
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+            log=QUIET,
+            on_notebook_start=lambda notebook: self._observe(client.km),
+            on_cell_execute=lambda cell, cell_index: self._enter(cell_index),
+        )
+        with self._log() as log:
+            client.execute(env=self.environment, stdout=log, stderr=log)
+
+    def _execute(self) -> str:
+        """What ended the execution, in one line; empty if the cells are to say."""
+        try:
+            pm.execute_notebook(
+                self.notebook,
+                None,
+                self.values,
+                engine_name=ENGINE,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution=self,
+            )
+        except PapermillExecutionError:
+            return ""
+        except DeadKernelError:
+            return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
+        except CellTimeoutError:
+            return f"no end after {self.timeout} seconds; allow more with --timeout"
+        except Exception as error:
+            return one_line(type(error).__name__, str(error))
+        return ""
+
+    def _keep(self) -> str:
+        """Keep the executed notebook; what went wrong with that, if anything."""
+        try:
+            text = nbformat.writes(cleaned(self.notebook))  # type: ignore[no-untyped-call]
+            write_text(self.run / "notebooks" / self.source.name, text + "\n")
+        except LabError as error:
+            return str(error)
+        return ""
+
+    def _enter(self, index: int) -> None:
+        if self._stopped.is_set():
+            raise Stopped(self.source.stem)
+        cells = [i for i, cell in enumerate(self.notebook.cells) if is_executable(cell)]
+        self.cell = cells.index(index) + 1
+        self.watch(self.cell, len(cells))
+
+    def _observe(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
+        self._kernel = psutil.Process(manager.provisioner.pid)
+        threading.Thread(target=self._sample, args=(self._kernel,), daemon=True).start()
+
+    def _sample(self, kernel: psutil.Process) -> None:
+        """Follow the memory of the kernel and what it started, until it ends."""
+        with suppress(psutil.Error):
+            while kernel.is_running():
+                self.peak_memory_bytes = max(self.peak_memory_bytes or 0, resident(kernel))
+                time.sleep(SAMPLE_SECONDS)
+
+    @contextmanager
+    def _log(self) -> Iterator[IO[bytes]]:
+        path = self.run / "logs" / f"{self.source.stem}.log"
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+            log = path.open("wb")
+        with log:
+            yield log
+        if not path.stat().st_size:
+            path.unlink()
+
+
+class LabEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
+    """Papermill's engine, with the execution told what happens."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        *,
+        execution: Execution,
+        **_: object,
+    ) -> None:
+        """Hand the prepared notebook to its execution."""
+        execution.attend(nb_man)
+
+
+papermill_engines.register(ENGINE, LabEngine)
+
+
+def is_executable(cell: NotebookNode) -> bool:
+    """Whether a cell is one that nbclient executes."""
+    skipped = "skip-execution" in cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
+
+
+def first_failure(notebook: NotebookNode) -> tuple[int | None, str]:
+    """Number and error of the first cell that failed or never ran; (None, "") if there is none.
+
+    Papermill's metadata calls cells completed that never ran, and takes sys.exit(0) for success:
+    only outputs and execution counts are looked at. A cell tagged `raises-exception` may fail.
+    """
+    for number, cell in enumerate(filter(is_executable, notebook.cells), start=1):
+        for output in cell.outputs:
+            if output.output_type == "error" and not _is_allowed(cell, output):
+                return number, one_line(output.ename, output.evalue)
+        if cell.execution_count is None:
+            return number, "the cell was never executed"
+    return None, ""
+
+
+def _is_allowed(cell: NotebookNode, output: NotebookNode) -> bool:
+    return output.ename != "SystemExit" and "raises-exception" in cell.metadata.get("tags", [])
+
+
+def one_line(name: str, text: str) -> str:
+    """An error as one line of bearable length."""
+    line = " ".join(f"{name}: {text}".split())
+    return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
+
+
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """The executed notebook without what changes from run to run: times, paths, random ids."""
+    notebook = remove_error_markers(notebook)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags"):
+            cell.metadata.pop("tags", None)
+        elif INJECTED in cell.metadata.tags:
+            cell.id = INJECTED
+    return notebook
+
+
+def resident(process: psutil.Process) -> int:
+    """Resident memory of a process and all its descendants, in bytes."""
+    total = 0
+    for member in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += int(member.memory_info().rss)
+    return total

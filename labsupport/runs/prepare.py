@@ -1,0 +1,152 @@
+"""From what a user asks for to a run that can start: everything is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labsupport.errors import LabError
+from labsupport.runs.catalog import Catalog, read_catalog, select
+from labsupport.runs.parameters import check_names, parameters_of
+from labsupport.runs.profiles import (
+    Values,
+    all_parameters,
+    load_profile,
+    read_assignments,
+    resolve,
+)
+from labsupport.runs.record import (
+    LabRecord,
+    RunRecord,
+    find_run,
+    locked,
+    new_folder,
+    now,
+    read_record,
+    versions,
+)
+
+PROFILE = "quick"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `labs run` was asked for; None and empty mean not given."""
+
+    runs: Path
+    notebooks: Path
+    profile: str | None = None
+    only: Sequence[str] = ()
+    first: str | None = None
+    last: str | None = None
+    assignments: Sequence[str] = ()
+    data_dir: Path | None = None
+    name: str | None = None
+    jobs: int = 1
+
+    @property
+    def selects(self) -> bool:
+        """Whether it names labs."""
+        return bool(self.only or self.first or self.last)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start: its folder, its record, and the labs there are."""
+
+    run: Path
+    record: RunRecord
+    catalog: Catalog = field(repr=False)
+
+
+@contextmanager
+def opened(request: Request, resume: bool) -> Iterator[Prepared]:
+    """A run to work in, held against other processes. Raises LabError for a wrong request."""
+    if resume:
+        run = find_run(request.runs, request.name)
+        with locked(run):
+            yield resumed_run(run, request)
+    else:
+        prepared = new_run(request)
+        with locked(prepared.run):
+            yield prepared
+
+
+def new_run(request: Request) -> Prepared:
+    """A new run. Raises LabError for anything wrong in the request, before the folder is made."""
+    catalog = read_catalog(request.notebooks)
+    parameters = all_parameters(catalog)
+    profile = load_profile(request.profile or PROFILE, request.notebooks / "profiles", parameters)
+    names = select(catalog, request.only, request.first, request.last)
+    overrides = _overrides(request, catalog, names)
+    labs = {
+        name: LabRecord(
+            catalog[name].title,
+            list(catalog[name].needs),
+            resolve(name, parameters[name], profile, overrides.get(name, {})),
+        )
+        for name in names
+    }
+    data_dir = _data_dir(request)
+    run = new_folder(request.runs, request.name)
+    record = RunRecord(run.name, profile.name, now(), labs, request.jobs, overrides, data_dir)
+    record.versions = versions()
+    return Prepared(run, record, catalog)
+
+
+def resumed_run(run: Path, request: Request) -> Prepared:
+    """The run in the folder `run`, with what is not done pending again.
+
+    Raises LabError for settings that contradict the stored ones.
+    """
+    catalog = read_catalog(request.notebooks)
+    record = read_record(run)
+    _refuse_contradictions(request, record, catalog)
+    record.jobs, record.data_dir = request.jobs, _data_dir(request) or record.data_dir
+    for name, lab in record.labs.items():
+        if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
+            lab.reset()
+    return Prepared(run, record, catalog)
+
+
+def _overrides(request: Request, catalog: Catalog, names: Sequence[str]) -> dict[str, Values]:
+    meant = {name: catalog[name] for name in names}
+    return read_assignments(request.assignments, meant, all_parameters(meant))
+
+
+def _data_dir(request: Request) -> str | None:
+    if request.data_dir is None:
+        return None
+    if not request.data_dir.is_dir():
+        raise LabError(f"--data-dir {request.data_dir} is no folder", "make it, or name another")
+    return str(request.data_dir.expanduser().resolve())
+
+
+def _refuse_contradictions(request: Request, record: RunRecord, catalog: Catalog) -> None:
+    unknown = [name for name in record.labs if name not in catalog]
+    if unknown:
+        raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
+    for name, lab in record.labs.items():
+        check_names(name, parameters_of(catalog[name].path), lab.parameters)
+    differing = _differences(request, record, catalog)
+    if differing:
+        raise LabError(
+            f"the run {record.name} was started with {'; '.join(differing)}",
+            "resume it without these settings, or start a new run",
+        )
+
+
+def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
+    """The stored settings that the request contradicts."""
+    found = []
+    if request.profile and Path(request.profile).stem != record.profile:
+        found.append(f"--profile {record.profile}")
+    stored = list(record.labs)
+    if request.selects and select(catalog, request.only, request.first, request.last) != stored:
+        found.append(f"the labs {', '.join(stored)}")
+    for lab, values in _overrides(request, catalog, stored).items():
+        kept = record.labs[lab].parameters
+        found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
+    return found

@@ -1,0 +1,58 @@
+"""Reference results: the tables of a finished run, kept in data/reference and never by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from labsupport.errors import LabError
+from labsupport.files import explained, whole
+from labsupport.results import write_table
+from labsupport.runs.record import RunRecord, read_record
+
+MACHINE = "machine_report"
+
+
+def keep_reference(run: Path, reference: Path) -> list[Path]:
+    """Copy every table of a finished run, with its machine report, to reference/PROFILE/LAB.
+
+    Labs that are not part of the run keep what is there. Raises LabError for a run that is not
+    finished, or that changed parameters of its profile.
+    """
+    record = read_record(run)
+    _refuse_unfit(record)
+    return [_keep_lab(run, record, lab, reference / record.profile / lab) for lab in record.labs]
+
+
+def _refuse_unfit(record: RunRecord) -> None:
+    if not record.finished:
+        raise LabError(
+            f"the run {record.name} is not finished",
+            f"finish it with `labs run --resume --name {record.name}`",
+        )
+    if record.overrides or record.jobs > 1:
+        raise LabError(
+            f"the run {record.name} is no plain run of its profile: it changed parameters"
+            " or ran labs side by side",
+            f"run `labs run --profile {record.profile}` without -p, --data and --jobs",
+        )
+
+
+def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:
+    tables = sorted((run / "tables" / lab).glob("*.csv"))
+    for table in tables:
+        with whole(kept / table.name) as temporary:
+            shutil.copyfile(table, temporary)
+    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(record.machine))
+    _drop_others(kept, {MACHINE, *(table.stem for table in tables)})
+    return kept
+
+
+def _drop_others(kept: Path, names: set[str]) -> None:
+    """Remove tables that the lab no longer has."""
+    with explained(kept):
+        for path in kept.glob("*.csv"):
+            if path.stem not in names:
+                path.unlink()

@@ -1,0 +1,134 @@
+"""The labs of a run in order of need: one failing lab stops only those that need it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from labsupport.files import explained
+from labsupport.runs.catalog import Catalog
+from labsupport.runs.display import Display
+from labsupport.runs.execute import Execution, Outcome
+from labsupport.runs.parameters import Value, parameters_of
+from labsupport.runs.record import RunRecord, now, write_record
+
+
+@dataclass
+class Sequence:
+    """The labs of one run that are still to be done; `timeout` is in seconds per cell."""
+
+    run: Path
+    record: RunRecord
+    catalog: Catalog
+    display: Display
+    timeout: int | None = None
+    _running: dict[Future[Outcome], tuple[str, Execution]] = field(default_factory=dict)
+
+    def __call__(self) -> None:
+        """Run what is not done, `record.jobs` labs at once; the record is kept after each.
+
+        Raises LabError when the record cannot be written. However it ends, kernels are stopped
+        and labs that were cut short are pending again.
+        """
+        sorter = self._sorter()
+        waiting: list[str] = []
+        with ThreadPoolExecutor(self.record.jobs) as pool:
+            try:
+                while sorter.is_active():
+                    waiting = sorted([*waiting, *sorter.get_ready()])
+                    for lab in self._start(pool, waiting) or self._finish():
+                        sorter.done(lab)
+            except BaseException:
+                self._stop()
+                raise
+
+    def _sorter(self) -> TopologicalSorter[str]:
+        """Labs by need; a need that is not part of this run is taken as met."""
+        labs = self.record.labs
+        graph = {lab: [need for need in self.catalog[lab].needs if need in labs] for lab in labs}
+        sorter = TopologicalSorter(graph)
+        sorter.prepare()
+        return sorter
+
+    def _start(self, pool: ThreadPoolExecutor, waiting: list[str]) -> list[str]:
+        """Start waiting labs while there is room; give those that need no run."""
+        settled = []
+        while waiting and len(self._running) < self.record.jobs:
+            lab = waiting.pop(0)
+            if self.record.labs[lab].status == "done" or self._skip(lab):
+                settled.append(lab)
+            else:
+                self._launch(pool, lab)
+        return settled
+
+    def _skip(self, lab: str) -> bool:
+        """Whether a lab must be skipped, as one that it needs is not there."""
+        missing = [need for need in self.catalog[lab].needs if need in self.record.failed]
+        if missing:
+            record = self.record.labs[lab]
+            record.status = "skipped"
+            record.error = f"it needs {', '.join(missing)}, which did not finish"
+            self.display.ended(lab, record)
+            write_record(self.run, self.record)
+        return bool(missing)
+
+    def _launch(self, pool: ThreadPoolExecutor, lab: str) -> None:
+        self._clear(lab)
+        record = self.record.labs[lab]
+        execution = Execution(
+            self.catalog[lab].path,
+            self.run,
+            self._changed(lab),
+            environment(self.record.data_dir),
+            self.timeout,
+            lambda cell, cells: self.display.cell(lab, cell, cells),
+        )
+        record.status, record.started = "running", now()
+        write_record(self.run, self.record)
+        self.display.started(lab)
+        self._running[pool.submit(execution)] = (lab, execution)
+
+    def _finish(self) -> list[str]:
+        """Wait until a running lab ends, if any runs; give those that have."""
+        ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
+        return [self._settle(future) for future in ended]
+
+    def _settle(self, future: Future[Outcome]) -> str:
+        lab, _ = self._running.pop(future)
+        outcome, record = future.result(), self.record.labs[lab]
+        record.status = "failed" if outcome.error else "done"
+        record.seconds = round(outcome.seconds, 3)
+        record.peak_memory_bytes = outcome.peak_memory_bytes
+        record.cell, record.error = outcome.cell, outcome.error
+        write_record(self.run, self.record)
+        self.display.ended(lab, record)
+        return lab
+
+    def _stop(self) -> None:
+        for lab, execution in self._running.values():
+            execution.stop()
+            self.record.labs[lab].reset()
+        write_record(self.run, self.record)
+
+    def _changed(self, lab: str) -> dict[str, Value]:
+        """The values that differ from the notebook's own: only these are injected."""
+        own = parameters_of(self.catalog[lab].path)
+        values = self.record.labs[lab].parameters
+        return {name: value for name, value in values.items() if value != own[name].default}
+
+    def _clear(self, lab: str) -> None:
+        """Remove what an earlier attempt left, so that nothing of it is taken for results."""
+        for folder in (self.run / "tables" / lab, self.run / "figures" / lab):
+            with explained(folder):
+                if folder.exists():
+                    shutil.rmtree(folder)
+
+
+def environment(data_dir: str | None) -> dict[str, str]:
+    """This process's environment, with the data folder absolute: kernels run elsewhere."""
+    folder = data_dir or os.environ.get("LABS_DATA")
+    return {**os.environ, **({"LABS_DATA": str(Path(folder).resolve())} if folder else {})}

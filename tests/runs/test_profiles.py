@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+from made_course import write_lab
+
+from labsupport.errors import LabError
+from labsupport.runs.catalog import read_catalog
+from labsupport.runs.profiles import all_parameters, load_profile, read_assignments, resolve
+
+COURSE = Path(__file__).parents[2] / "notebooks"
+
+
+def load(course, name):
+    return load_profile(name, course / "profiles", all_parameters(read_catalog(course)))
+
+
+def assign(course, *texts):
+    catalog = read_catalog(course)
+    return read_assignments(texts, catalog, all_parameters(catalog))
+
+
+def test_a_profile_changes_common_and_own_values(course):
+    parameters = all_parameters(read_catalog(course))
+    profile = load(course, "lab")
+    first = resolve("00_first", parameters["00_first"], profile, {})
+    second = resolve("01_second", parameters["01_second"], profile, {"shuffle": False})
+    assert (first["rate"], first["seed"], first["shuffle"]) == (1.0, 0, True)
+    assert (second["rate"], second["seed"], second["shuffle"]) == (1.0, 7, False)
+    assert type(first["rate"]) is float
+    assert (first["profile"], first["out"]) == ("lab", ".")
+
+
+def test_a_profile_may_be_a_file(course, tmp_path):
+    (tmp_path / "mine.yaml").write_text("labs: {00_first: {seed: 3}}")
+    profile = load(course, str(tmp_path / "mine.yaml"))
+    assert (profile.name, profile.labs) == ("mine", {"00_first": {"seed": 3}})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("al: {}", "unknown key al"),
+        ("labs: {09_none: {}}", "unknown lab 09_none"),
+        ("labs: {00_first: {sed: 1}}", "no parameter sed"),
+        ("all: {sed: 1}", "no lab has a parameter sed"),
+        ("all: {seed: 100}", "seed=100 is not of type int in"),
+        ("all: {rate: 1e-3}", "YAML wants a dot"),
+        ("all: {shuffle: 1}", "shuffle=1 is not of type bool"),
+        ("all: {out: x}", "set by labs run itself"),
+        ("all: [1]", "not a profile"),
+        ("- 1", "not a profile"),
+        ("all: {", "not a profile"),
+    ],
+)
+def test_a_wrong_profile_is_refused_naming_its_file(course, text, problem):
+    (course / "profiles" / "wrong.yaml").write_text(text)
+    with pytest.raises(LabError, match=problem) as caught:
+        load(course, "wrong")
+    assert "wrong.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_profile_is_refused_with_the_list(course):
+    with pytest.raises(LabError, match="lab, quick"):
+        load(course, "fast")
+
+
+def test_assignments_by_number_by_name_and_for_all(course):
+    values = assign(course, "1.seed=5", "seed=3", "00_first.rate=0.25")
+    assert values == {"00_first": {"seed": 3, "rate": 0.25}, "01_second": {"seed": 5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed", "no value"),
+        ("sed=1", "no lab has a parameter sed"),
+        ("7.seed=1", "no lab has the name or number '7'"),
+        ("0.sed=1", "00_first has no parameter sed.*profile, seed, rate"),
+        ("0.seed=1.5", "seed=1.5 is not of type int"),
+        ("0.schedule=cosine", "one of onecycle, constant"),
+        ("profile=lab", "--profile"),
+        ("0.out=x", "--name"),
+    ],
+)
+def test_wrong_assignments_are_refused(course, text, problem):
+    with pytest.raises(LabError, match=problem):
+        assign(course, text)
+
+
+def test_data_sets_are_checked_by_name_and_their_paths_made_absolute(course, monkeypatch):
+    write_lab(course, "02_third", parameters='data: str = "mnist5k"  # data set')
+    with pytest.raises(LabError, match="mnist5k"):
+        assign(course, "data=mnits")
+    own = assign(course, "data=csv:mine.csv")["02_third"]
+    parameters = all_parameters(read_catalog(course))["02_third"]
+    values = resolve("02_third", parameters, load(course, "quick"), own)
+    assert values["data"] == f"csv:{Path.cwd() / 'mine.csv'}"
+
+
+@pytest.mark.skipif(not list(COURSE.glob("[0-9]*.ipynb")), reason="no labs in this checkout")
+@pytest.mark.parametrize("name", ["quick", "lab", "full"])
+def test_the_profiles_of_the_course_fit_its_labs(name):
+    catalog = read_catalog(COURSE)
+    parameters = all_parameters(catalog)
+    profile = load_profile(name, COURSE / "profiles", parameters)
+    for lab in catalog:
+        assert resolve(lab, parameters[lab], profile, {})["profile"] == name

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from labsupport.errors import LabError
+from labsupport.runs.record import (
+    LabRecord,
+    RunRecord,
+    find_run,
+    locked,
+    new_folder,
+    read_record,
+    write_record,
+)
+
+
+def made(name="one", started="2026-01-01T00:00:00"):
+    labs = {"00_first": LabRecord("First", [], {"seed": 1, "rate": 0.5}, "done", seconds=1.5)}
+    return RunRecord(name, "quick", started, labs)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    write_record(tmp_path, made())
+    assert read_record(tmp_path) == made()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labs": {"a": {"colour": 1}}}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(LabError, match=r"run\.json cannot be read"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "interactive", "a b"])
+def test_names_that_are_no_plain_word_are_refused(tmp_path, name):
+    if not name:
+        assert new_folder(tmp_path, name).is_dir(), "no name: the time"
+    else:
+        with pytest.raises(LabError, match="cannot name a run"):
+            new_folder(tmp_path, name)
+
+
+def test_the_latest_run_is_the_one_begun_last(tmp_path):
+    for name, started in [("b", "2026-01-02T00:00:00"), ("a", "2026-01-03T00:00:00")]:
+        write_record(new_folder(tmp_path, name), made(name, started))
+    (tmp_path / "interactive").mkdir()
+    assert find_run(tmp_path, None).name == "a"
+    assert find_run(tmp_path, "b").name == "b"
+
+
+@pytest.mark.parametrize("name", [None, "gone"])
+def test_a_run_that_is_not_there_is_refused(tmp_path, name):
+    with pytest.raises(LabError, match="run"):
+        find_run(tmp_path, name)
+
+
+def test_only_one_holds_a_run_and_it_is_free_afterwards(tmp_path):
+    with locked(tmp_path), pytest.raises(LabError, match="another process"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_reset_lab_keeps_only_what_it_was_told(tmp_path):
+    lab = LabRecord("First", ["00"], {"seed": 1}, "failed", "now", 2.0, 5, 3, "error")
+    lab.reset()
+    assert lab == LabRecord("First", ["00"], {"seed": 1})
+    assert json.dumps(lab.__dict__)
