@@ -1,0 +1,226 @@
+"""The command line: `labs list | run | report | data | doctor | reference`.
+
+Exit status: 0 fine, 1 a failed run or problem found, 2 a wrong call, 130 stopped by Ctrl-C.
+Nothing heavy is imported before a command needs it, so that `labs --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labsupport.errors import LabError
+from labsupport.runs.catalog import Lab, course_root, read_catalog
+
+if TYPE_CHECKING:
+    from labsupport.runs.prepare import Prepared
+
+FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+PROFILES = ("quick", "lab", "full")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An executable course in efficient neural networks.",
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
+Notebooks = Annotated[
+    Path | None,
+    typer.Option("--notebooks", help="Folder of the labs.", show_default="the course's own"),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the data sets.", show_default="LABS_DATA, or data"),
+]
+RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_default="the latest")]
+
+
+def main() -> None:
+    """The entry point of `labs`."""
+    app()
+
+
+@app.command("list")
+def list_labs(notebooks: Notebooks = None) -> None:
+    """Show the labs, with their minutes in each profile."""
+    with reported(WRONG_CALL):
+        labs = read_catalog(notebooks or course_root() / "notebooks").values()
+    width = max(len(lab.name) for lab in labs)
+    for lab in labs:
+        typer.echo(f"{lab.name:{width}}  {lab.title}{_minutes(lab)}")
+
+
+@app.command()
+def run(
+    profile: Annotated[
+        str | None, typer.Option(help="quick, lab, full, or a file.", show_default="quick")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this lab (repeatable).")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="The first lab to run.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last lab to run.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="[LAB.]PARAM=VALUE", help="Set a parameter (repeatable)."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data set of all labs, as -p data=.")] = None,
+    data_dir: DataDir = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="time")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run of that name, or the latest.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, help="Seconds per cell.", show_default="no limit")
+    ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Build the report.")] = True,
+    runs_dir: RunsDir = Path("runs"),
+    notebooks: Notebooks = None,
+) -> None:
+    """Run the labs in order, then sum up and build the report."""
+    from labsupport.runs.prepare import Request, opened
+
+    request = Request(
+        runs=runs_dir,
+        notebooks=notebooks or course_root() / "notebooks",
+        profile=profile,
+        only=only or (),
+        first=first,
+        last=last,
+        assignments=[*([f"data={data}"] if data else []), *(parameter or [])],
+        data_dir=data_dir,
+        name=name,
+        jobs=jobs,
+    )
+    with reported(WRONG_CALL), opened(request, resume) as prepared, reported(FAILED):
+        _execute(prepared, timeout)
+        fine = _sum_up(prepared, report)
+    raise typer.Exit(0 if fine else FAILED)
+
+
+@app.command("report")
+def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Build the report of a run: pages that any browser opens, without a network."""
+    from labsupport.runs.record import find_run
+
+    with reported(WRONG_CALL):
+        from labsupport.report import build_report
+
+        typer.echo(build_report(find_run(runs_dir, name)))
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="Data set to get.", show_default="all")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show which data sets are there, or get one."""
+    from labsupport.data import fetch, status
+
+    with reported(WRONG_CALL):
+        if name:
+            fetch(name, data_dir)
+        for known, present, detail in status(data_dir):
+            if name in (None, known):
+                typer.echo(f"{known:14} {'there' if present else 'absent':7} {detail}")
+
+
+@app.command()
+def doctor(runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None) -> None:
+    """Check that this machine can run the labs, and say what to do where it cannot."""
+    from labsupport.doctor import examine
+
+    findings = examine(course_root(), runs_dir, data_dir)
+    for finding in findings:
+        typer.echo(str(finding))
+    raise typer.Exit(FAILED if any(finding.level == "problem" for finding in findings) else 0)
+
+
+@app.command()
+def reference(
+    name: RunName = None,
+    runs_dir: RunsDir = Path("runs"),
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of reference results.", show_default="data/reference"),
+    ] = None,
+) -> None:
+    """Keep the tables of a finished run as the reference results of its profile."""
+    from labsupport.runs.record import find_run
+    from labsupport.runs.reference import keep_reference
+
+    with reported(WRONG_CALL):
+        kept = keep_reference(find_run(runs_dir, name), to or course_root() / "data" / "reference")
+    for folder in kept:
+        typer.echo(folder)
+
+
+@contextmanager
+def reported(status: int) -> Iterator[None]:
+    """Show a LabError as one line on stderr and end with `status`."""
+    try:
+        yield
+    except LabError as error:
+        typer.echo(f"labs: {error}", err=True)
+        raise typer.Exit(status) from None
+
+
+def _execute(prepared: Prepared, timeout: int | None) -> None:
+    from rich.console import Console
+
+    from labsupport.runs.display import Display
+    from labsupport.runs.record import machine, write_record
+    from labsupport.runs.sequence import Sequence
+
+    record = prepared.record
+    write_record(prepared.run, record)
+    with Display(Console()) as display:
+        for line in _notes(prepared):
+            display.line(line)
+        try:
+            record.machine = machine()
+            Sequence(prepared.run, record, prepared.catalog, display, timeout)()
+        except KeyboardInterrupt:
+            typer.echo(f"labs: stopped; `labs run --resume --name {record.name}` goes on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _notes(prepared: Prepared) -> Iterator[str]:
+    """What is worth knowing before the run."""
+    record = prepared.record
+    yield f"run {record.name}, profile {record.profile}, {len(record.labs)} labs"
+    if record.jobs > 1:
+        yield f"clocked columns suffer: {record.jobs} labs share this machine"
+    for name in record.labs:
+        absent = [need for need in prepared.catalog[name].needs if need not in record.labs]
+        if absent:
+            yield f"{name} builds on {', '.join(absent)}, which this run leaves out"
+
+
+def _sum_up(prepared: Prepared, report: bool) -> bool:
+    """Say what the run came to; whether all of it is well."""
+    from labsupport.runs.summary import broken_claims, summary
+
+    for line in summary(prepared.run, prepared.record):
+        typer.echo(line)
+    broken = broken_claims(prepared.run)
+    if broken:
+        typer.echo(f"labs: required claims do not hold: {', '.join(broken)}", err=True)
+    if prepared.record.failed:
+        name = prepared.record.name
+        typer.echo(f"labs: `labs run --resume --name {name}` runs the failed labs again", err=True)
+    if report:
+        from labsupport.report import build_report
+
+        typer.echo(f"report: {build_report(prepared.run)}")
+    return not (broken or prepared.record.failed)
+
+
+def _minutes(lab: Lab) -> str:
+    told = [f"{name} {lab.minutes[name]:g} min" for name in PROFILES if name in lab.minutes]
+    return f" ({', '.join(told)})" if told else ""

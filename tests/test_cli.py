@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from made_course import make_course, write_lab
+from typer.testing import CliRunner
+
+from labsupport import cli, doctor
+
+
+@pytest.fixture
+def course(tmp_path):
+    return make_course(tmp_path / "notebooks")
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_help_and_list_load_nothing_heavy(course):
+    code = (
+        "import sys; from labsupport.cli import app\n"
+        "for arguments in (['--help'], ['run', '--help'], ['list', '--notebooks', sys.argv[1]]):\n"
+        "    app(arguments, standalone_mode=False)\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'papermill', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(course)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Title of 01_second" in done.stdout
+
+
+def test_list_shows_titles_and_minutes(course):
+    lines = call("list", "--notebooks", course).output.splitlines()
+    assert lines[0] == "00_first   Title of 00_first (quick 0.5 min, lab 3 min)"
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--profile", "fast"], "profiles are: lab, quick"),
+        (["--only", "7"], "00_first, 01_second"),
+        (["-p", "0.sed=1"], "00_first has no parameter sed"),
+        (["-p", "0.seed=x"], "seed=x is not of type int"),
+        (["-p", "0.seed=100"], "[0..99]"),
+        (["-p", "0.schedule=cosine"], "one of onecycle, constant"),
+        (["-p", "1.seed=1", "--only", "0"], "no lab has the name or number '1'"),
+        (["--data", "mnist"], "no lab has a parameter data"),
+        (["--data-dir", "nowhere"], "nowhere is no folder"),
+        (["--name", "../x"], "cannot name a run"),
+        (["--resume"], "there is no run"),
+        (["--resume", "--name", "gone"], "holds no run"),
+    ],
+)
+def test_a_wrong_call_ends_in_one_line_with_status_2_and_leaves_nothing(
+    course, tmp_path, arguments, named
+):
+    runs = tmp_path / "runs"
+    result = call("run", "--notebooks", course, "--runs-dir", runs, *arguments)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert result.stderr.startswith("labs: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--timeout", "x"], ["--fast"]])
+def test_wrong_options_are_refused_with_status_2(arguments):
+    assert call("run", *arguments).exit_code == 2
+
+
+def test_needs_that_make_no_sense_are_refused_before_anything_runs(course, tmp_path):
+    write_lab(course, "02_third", needs=["02_third"])
+    result = call("run", "--notebooks", course, "--runs-dir", tmp_path / "runs")
+    assert result.exit_code == 2
+    assert "circle" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["report", "reference"])
+def test_commands_on_a_run_refuse_one_that_is_not_there(tmp_path, command):
+    result = call(command, "gone", "--runs-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "holds no run" in result.stderr
+
+
+def test_data_shows_what_is_there(tmp_path):
+    lines = call("data", "--data-dir", tmp_path).output.splitlines()
+    found = {line.split()[0]: line.split()[1] for line in lines}
+    assert found["mnist5k"] == "there"
+    assert found["mnist"] == "absent"
+    unknown = call("data", "mnits", "--data-dir", tmp_path)
+    assert unknown.exit_code == 2
+    assert "mnist5k" in unknown.stderr
+
+
+@pytest.mark.parametrize(("level", "status"), [("ok", 0), ("warning", 0), ("problem", 1)])
+def test_doctor_exits_with_one_only_for_a_problem(monkeypatch, level, status):
+    findings = [doctor.Finding("ok", "Python", "new"), doctor.Finding(level, "disk", "so", "do")]
+    monkeypatch.setattr(doctor, "examine", lambda *_: findings)
+    result = call("doctor")
+    assert result.exit_code == status
+    assert result.output.splitlines()[1] == f"{level:8} disk: so -> do"
+
+
+def test_report_builds_that_of_the_latest_run(monkeypatch, tmp_path):
+    import labsupport.report
+
+    record = '{"name": "one", "profile": "quick", "started": "2026-01-01", "labs": {}}'
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text(record)
+    monkeypatch.setattr(labsupport.report, "build_report", lambda run: run / "index.html")
+    assert call("report", "--runs-dir", tmp_path).output.strip() == str(tmp_path / "one/index.html")

@@ -1,0 +1,87 @@
+import errno
+from collections import namedtuple
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from labsupport import doctor
+
+ROOT = Path(__file__).parents[1]
+
+
+def levels(findings):
+    return {finding.subject: finding.level for finding in findings}
+
+
+def test_a_finding_reads_as_one_line_with_its_way_out():
+    line = str(doctor.Finding("warning", "disk", "2 GB free", "free some space"))
+    assert line == "warning  disk: 2 GB free -> free some space"
+
+
+def test_an_old_python_is_a_problem(monkeypatch):
+    assert levels(doctor.python()) == {"Python": "ok"}
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 2))
+    assert levels(doctor.python()) == {"Python": "problem"}
+
+
+def test_pins_are_read_for_this_python_and_system_only(tmp_path):
+    pins = (
+        "# pins\nnumpy==2.0\nold==1 ; python_full_version < '3'\n\nnew==3 ; python_version > '3'\n"
+    )
+    (tmp_path / "constraints.txt").write_text(pins)
+    assert doctor.pinned(tmp_path / "constraints.txt") == {"numpy": "2.0", "new": "3"}
+
+
+def test_other_versions_are_warnings_and_missing_packages_problems(tmp_path, monkeypatch):
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("numpy==0.1\npandas==" + version("pandas"))
+    monkeypatch.setattr(doctor, "needed", lambda: ["numpy", "pandas", "no-such-package"])
+    found = levels(doctor.packages(constraints))
+    assert found == {"numpy": "warning", "no-such-package": "problem"}
+    assert levels(doctor.packages(tmp_path / "none.txt"))["versions"] == "warning"
+
+
+def test_the_packages_of_the_course_are_known():
+    assert {"torch", "papermill", "pandas"} <= set(doctor.needed())
+    assert set(doctor.needed()) <= set(doctor.pinned(ROOT / "constraints.txt"))
+
+
+@pytest.mark.parametrize(("gigabytes", "level"), [(0.5, "problem"), (2, "warning"), (50, "ok")])
+def test_disk_space_is_judged(monkeypatch, tmp_path, gigabytes, level):
+    usage = namedtuple("usage", "free")(gigabytes * doctor.GB)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
+    assert levels(doctor.disk(tmp_path / "not" / "yet")) == {"disk": level}
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_problem(monkeypatch, tmp_path):
+    assert levels(doctor.writable(tmp_path / "runs")) == {"runs": "ok"}
+
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    assert levels(doctor.writable(tmp_path / "runs")) == {"runs": "problem"}
+    (tmp_path / "file").touch()
+    assert levels(doctor.writable(tmp_path / "file" / "runs")) == {"runs": "problem"}
+
+
+def test_no_browser_is_a_warning(monkeypatch):
+    def none(name=None):
+        raise doctor.webbrowser.Error
+
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor.webbrowser, "get", none)
+    assert levels(doctor.browser()) == {"browser": "warning"}
+
+
+def test_an_absent_mnist_is_a_warning(tmp_path):
+    found = list(doctor.data_sets(tmp_path))
+    assert [(f.level, "mnist" in f.detail) for f in found] == [("ok", True), ("warning", True)]
+    assert "mnist5k" in found[0].detail
+
+
+def test_this_machine_has_no_problem(tmp_path):
+    findings = doctor.examine(ROOT, tmp_path, None)
+    assert not [str(finding) for finding in findings if finding.level == "problem"]
+    assert {"Python", "torch", "kernel", "memory", "GPU"} <= set(levels(findings))
