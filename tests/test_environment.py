@@ -1,0 +1,71 @@
+"""pyproject.toml, constraints.txt, environment.yml and the Makefile say the same."""
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+GROUPS = {"runtime": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+INSTALL = f".[{','.join(PROJECT['optional-dependencies'])}]"
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins():
+    """Pinned version by name, for this machine's markers."""
+    requirements = [Requirement(r) for r in (ROOT / "constraints.txt").read_text().splitlines()]
+    here = default_environment()
+    return {
+        canonical(r.name): str(r.specifier).removeprefix("==")
+        for r in requirements
+        if r.marker is None or r.marker.evaluate(here)
+    }
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_dependency_is_pinned_within_its_bounds(group):
+    pinned = pins()
+    for line in GROUPS[group]:
+        wanted = Requirement(line)
+        assert canonical(wanted.name) in pinned, f"{wanted.name} has no pin"
+        assert wanted.specifier.contains(pinned[canonical(wanted.name)], prereleases=True)
+
+
+def test_what_is_installed_is_what_is_pinned():
+    pinned = pins()
+    direct = [Requirement(line).name for lines in GROUPS.values() for line in lines]
+    assert not {
+        n: version(n) for n in direct if Version(version(n)) != Version(pinned[canonical(n)])
+    }
+
+
+def test_conda_installs_the_same_through_the_same_constraints():
+    (pip_lines,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
+    assert CONDA["name"] == PROJECT["name"]
+    assert pip_lines == ["-c constraints.txt", f"-e {INSTALL}"]
+
+
+def test_the_makefile_installs_the_same_groups():
+    assert f'-c constraints.txt -e "{INSTALL}"' in (ROOT / "Makefile").read_text()
+
+
+def test_conda_brings_a_python_that_the_project_allows():
+    (python,) = [e for e in CONDA["dependencies"] if str(e).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+
+
+def test_no_pin_holds_an_address():
+    for name in ("constraints.txt", "environment.yml", "pyproject.toml"):
+        assert "://" not in (ROOT / name).read_text(), name

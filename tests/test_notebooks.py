@@ -1,0 +1,128 @@
+"""What holds for every committed notebook: executed, clean, of a lab's shape, true to itself."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.nbgraderformat import MetadataValidator
+from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+each_lab = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+COMMON = {"profile", "data", "seed", "device", "threads", "out"}
+SECTIONS = ["Predict first", "Claims", "Common mistakes", "Exercises", "Summary", "References"]
+
+
+def read(path):
+    return nbformat.read(path.open(encoding="utf-8"), as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def texts(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def parameters_cell(notebook):
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    return cell
+
+
+def shown(notebook):
+    """All text that the outputs show."""
+    parts = []
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            parts.append(output.get("text", ""))
+            parts += [str(v) for k, v in output.get("data", {}).items() if k.startswith("text/")]
+    return "\n".join(parts)
+
+
+def test_the_sequence_has_no_gap():
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    assert numbers == list(range(len(numbers)))
+
+
+@each_lab
+def test_it_is_executed_in_order_without_an_error(path):
+    cells = code_cells(read(path))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+    assert not [o for cell in cells for o in cell.outputs if o.get("name") == "stderr"]
+
+
+@each_lab
+def test_it_carries_nothing_of_the_machine_or_the_run(path):
+    notebook = read(path)
+    assert "papermill" not in notebook.metadata
+    assert not [c for c in notebook.cells if {"papermill", "execution"} & set(c.metadata)]
+    assert not re.search(r"/(root|home|work|tmp|Users|usr)/", shown(notebook))
+    assert path.stat().st_size < 600_000
+
+
+@each_lab
+def test_it_has_the_shape_of_a_lab(path):
+    notebook = read(path)
+    cells = code_cells(notebook)
+    assert 30 <= len(notebook.cells) <= 60
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 30
+    headings = re.findall(r"^##+ (.+)$", "\n".join(texts(notebook)), re.MULTILINE)
+    found = [heading for heading in headings if heading in SECTIONS]
+    assert found == SECTIONS
+    assert {"title", "question", "needs", "minutes"} <= set(notebook.metadata["labs"])
+
+
+@each_lab
+def test_its_parameters_are_plain_lines_with_the_common_ones(path):
+    lines = parameters_cell(read(path)).source.splitlines()
+    names = [re.fullmatch(r"(\w+): (int|float|str|bool) = .+?  # .+", line) for line in lines]
+    assert all(names), [line for line, match in zip(lines, names, strict=True) if not match]
+    assert {match[1] for match in names} >= COMMON
+
+
+@each_lab
+def test_it_installs_nothing_and_leaves_the_path_alone(path):
+    source = "\n".join(cell.source for cell in code_cells(read(path)))
+    assert not re.search(r"sys\.path|pip install|conda install|^[!%]", source, re.MULTILINE)
+
+
+@each_lab
+def test_every_number_of_the_prose_is_printed_or_computed(path):
+    """Numbers of four and more characters outside formulas, code, links and references."""
+    notebook = read(path)
+    prose = "\n".join(texts(notebook)).split("## References")[0]
+    prose = re.sub(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`|\(20\d\d\)|<[^>]+>", " ", prose, flags=re.DOTALL)
+    stated = {n.rstrip(".,").replace(",", "") for n in re.findall(r"\d[\d,.]*", prose)}
+    stated = {number for number in stated if len(number) >= 4}
+    source = "\n".join(cell.source for cell in code_cells(notebook))
+    known = set(re.findall(r"\d+(?:\.\d+)?", re.sub(r"[,_]", "", shown(notebook) + source)))
+    assert stated <= known
+
+
+@each_lab
+def test_its_exercises_make_a_student_version(path):
+    notebook = read(path)
+    MetadataValidator().validate_nb(notebook)
+    graded = [c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade")]
+    solutions = [c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("solution")]
+    assert 3 <= len(graded) <= 5
+    assert len(solutions) >= len(graded)
+    assert all("hide-input" in cell.metadata["tags"] for cell in solutions)
+    for preprocessor in (ClearSolutions(), ClearHiddenTests()):
+        notebook, _ = preprocessor.preprocess(notebook, {})
+    student = "\n".join(cell.source for cell in notebook.cells)
+    assert "SOLUTION" not in student
+    assert "HIDDEN" not in student
+    assert student.count("raise NotImplementedError") >= len(solutions)
+
+
+@each_lab
+def test_graded_cells_have_names_of_their_own_and_a_hint(path):
+    notebook = read(path)
+    names = [c.metadata.nbgrader.grade_id for c in notebook.cells if "nbgrader" in c.metadata]
+    assert len(names) == len(set(names))
+    exercises = [text for text in texts(notebook) if "### Exercise" in text]
+    assert all("<details>" in text and "points" in text for text in exercises)
