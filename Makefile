@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help run test lint unit notebooks bench refresh constraints clean
+.PHONY: help run test lab lint unit notebooks bench refresh constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 run: $(STAMP) ## execute all labs in the quick profile and build the report (ARGS="--only 03")
 	$(BIN)/labs run $(ARGS)
+
+lab: $(STAMP) ## open the labs in JupyterLab
+	cd notebooks && ../$(BIN)/jupyter lab
 
 test: $(STAMP) lint unit notebooks ## everything that must pass: lint, types, unit tests, notebooks
 

@@ -1,16 +1,20 @@
-"""pyproject.toml, constraints.txt, environment.yml and the Makefile say the same."""
+"""The files beside the code agree: pins, environments, and what the README says."""
 
+import json
 import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+from labsupport.claims import number
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -69,3 +73,34 @@ def test_conda_brings_a_python_that_the_project_allows():
 def test_no_pin_holds_an_address():
     for name in ("constraints.txt", "environment.yml", "pyproject.toml"):
         assert "://" not in (ROOT / name).read_text(), name
+
+
+def test_the_readme_lists_every_lab_with_its_question_and_minutes():
+    readme = (ROOT / "README.md").read_text()
+    block = readme.split("<!-- labs -->")[1].split("<!-- /labs -->")[0]
+    rows = [f"| {row} |" for row in map(lab_row, sorted((ROOT / "notebooks").glob("*.ipynb")))]
+    assert block.split("\n")[1:-1] == rows
+
+
+def lab_row(path):
+    about = json.loads(path.read_text())["metadata"]["labs"]
+    minutes = about["minutes"]
+    link = f"[{path.stem}](notebooks/{path.name})"
+    return f"{link} | {about['question']} | {minutes['quick']:g} / {minutes['lab']:g}"
+
+
+def test_the_readme_quotes_the_reference_results():
+    readme = (ROOT / "README.md").read_text()
+    block = readme.split("<!-- reference -->")[1].split("<!-- /reference -->")[0]
+    quoted = re.findall(r"`([\w.]+)` \| ([^|]+) \| ([^|]*) \|", block)
+    claims = read_reference(ROOT / "data/reference/lab")
+    assert len(quoted) >= 5
+    for id, measured, aim in quoted:
+        row = claims.loc[id]
+        bound = "" if pd.isna(row["bound"]) else f"{row['relation']} {number(row['bound'])}"
+        assert (measured, aim.strip()) == (number(row["measured"]), bound)
+
+
+def read_reference(folder):
+    frames = [pd.read_csv(path) for path in sorted(folder.glob("*/claims.csv"))]
+    return pd.concat(frames).set_index("id")

@@ -1,0 +1,89 @@
+"""The course in the quick profile: it runs, it repeats, and a kill in the middle costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from labsupport.results import counted_tables, read_tables
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+LABS = Path(sys.executable).parent / "labs"
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+MEMORY_LIMIT = 3e9  # bytes; what the issue of these labs allows on a laptop
+
+
+def command(runs, *more):
+    return [str(LABS), "run", "--runs-dir", str(runs), "--no-report", *more]
+
+
+def statuses(run):
+    """Status by lab, as run.json has it at this moment."""
+    path = run / "run.json"
+    labs = json.loads(path.read_text())["labs"] if path.exists() else {}
+    return {name: lab["status"] for name, lab in labs.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run from start to end."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(command(runs, "--name", "whole"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "whole"
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    """A run killed in the middle of lab 02, with all its processes, and resumed."""
+    runs = tmp_path_factory.mktemp("runs")
+    run = runs / "cut"
+    process = subprocess.Popen(
+        command(runs, "--name", "cut"), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while not list((run / "tables").glob("02_*/*.csv")):
+        assert process.poll() is None, "the run ended before lab 02 wrote a table"
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = statuses(run)
+    assert before["01_baseline_mlp"] == "done"
+    assert before["02_baseline_cnn"] == "running"
+    done = subprocess.run(command(runs, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+def test_every_lab_is_done_within_the_memory_of_a_laptop(undisturbed):
+    labs = json.loads((undisturbed / "run.json").read_text())["labs"]
+    assert list(labs) == sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    assert {lab["status"] for lab in labs.values()} == {"done"}
+    assert max(lab["peak_memory_bytes"] for lab in labs.values()) <= MEMORY_LIMIT
+
+
+def test_no_claim_that_does_not_depend_on_speed_fails(undisturbed):
+    claims = read_tables(undisturbed, "claims")
+    failed = claims[(claims["holds"].astype(str) == "False") & ~claims["clocked"].astype(bool)]
+    assert failed["id"].tolist() == []
+
+
+def test_a_killed_and_resumed_run_has_the_same_tables(undisturbed, resumed):
+    expected, found = counted_tables(undisturbed), counted_tables(resumed)
+    assert sorted(found) == sorted(expected)
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
+
+
+def test_resuming_runs_no_finished_lab_again(undisturbed, resumed):
+    assert set(statuses(resumed).values()) == {"done"}
+    order = [
+        json.loads((resumed / "run.json").read_text())["labs"][lab]["started"]
+        for lab in ("00_setup", "01_baseline_mlp", "02_baseline_cnn")
+    ]
+    assert order == sorted(order)
