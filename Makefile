@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help run test lab lint unit notebooks bench refresh constraints clean
+.PHONY: help run test lab lint unit notebooks bench refresh assignments constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,13 @@ refresh: $(STAMP) ## execute the committed notebooks again, in place (ARGS="note
 			--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 $$lab || exit 1; \
 		../$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 			"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution" $$lab || exit 1; \
+	done
+
+assignments: $(STAMP) ## the student version of every lab, for nbgrader, in course/release/
+	mkdir -p course
+	for lab in $(basename $(notdir $(wildcard notebooks/*.ipynb))); do \
+		mkdir -p course/source/$$lab && cp notebooks/$$lab.ipynb course/source/$$lab/ && \
+		(cd course && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_assignment --create --force $$lab) || exit 1; \
 	done
 
 constraints: $(STAMP) ## resolve constraints.txt anew from pyproject.toml

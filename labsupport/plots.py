@@ -64,8 +64,8 @@ def training_curves(history: pd.DataFrame, test_accuracy: float | None = None) -
     """
     figure, axes = plt.subplots(1, 2, figsize=PAGE)
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for part, style in (("train", "--"), ("val", "-")):
-            band(axis, history, "epoch", f"{part}_{quantity}", label=part, linestyle=style)
+        for part, label, style in (("train", "training", "--"), ("val", "validation", "-")):
+            band(axis, history, "epoch", f"{part}_{quantity}", label, style)
         axis.set(xlabel="epoch", ylabel=quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_yscale("log")
