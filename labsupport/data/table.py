@@ -62,16 +62,27 @@ def check_memory(file: Path) -> None:
 
 
 def header_lines(file: Path) -> int:
-    """How many lines to skip: those up to the header, 0 if the first row is already an image.
-
-    A row of numbers is an image. The only exception is 0, 1, 2, ..., which pandas writes for
-    columns without names and no image is.
-    """
+    """How many lines to skip: those up to the header, 0 if the first row is already an image."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
         first = next((row for row in reader if row), [])
-        ramp = len(first) >= RAMP and first == [str(number) for number in range(len(first))]
-        return reader.line_num if ramp or not all(is_number(cell) for cell in first) else 0
+        return reader.line_num if is_header(first) else 0
+
+
+def is_header(row: list[str]) -> bool:
+    """Whether a first row names columns: most of its cells are names, or its pixels are counted.
+
+    Counted is label, 0, 1, ... or label, 1, 2, ... and also 0, 1, 2, ... alone, which pandas
+    writes for columns without names. Any other row is an image: a wrong cell in it is reported,
+    where a row taken for a header would be lost without a word.
+    """
+    names = [cell for cell in row if not is_number(cell)]
+    counted = [str(number) for number in range(len(row))]
+    if 2 * len(names) > len(row):
+        return True
+    if names:
+        return names == row[:1] and row[1:] in (counted[:-1], counted[1:])
+    return len(row) >= RAMP and row == counted
 
 
 def is_number(cell: str) -> bool:

@@ -20,6 +20,7 @@ HEADERS = {
     "names": lambda n: ["label", *(f"pixel{i}" for i in range(n))],
     "kaggle": lambda n: ["label", *(f"{i}x1" for i in range(n))],
     "label and numbers": lambda n: ["label", *map(str, range(n))],
+    "label and numbers from 1": lambda n: ["label", *map(str, range(1, n + 1))],
     "same names": lambda n: ["label", *["p"] * n],
 }
 
@@ -47,6 +48,17 @@ def test_every_row_that_is_written_is_read(tmp_path_factory, table, header, endi
     pool = read_file(file)
     assert torch.equal(pool.labels, torch.from_numpy(table[:, 0]).long())
     assert torch.equal(pool.pixels.flatten(1), torch.from_numpy(table[:, 1:]))
+
+
+@given(st.data(), st.integers(2, 4), st.integers(1, 3), st.sampled_from(["oops", "1o", "", "-"]))
+def test_a_wrong_cell_is_named_in_every_row_the_first_too(tmp_path_factory, data, side, rows, cell):
+    table = np.full((rows, 1 + side**2), 7).astype(object)
+    row, column = (data.draw(st.integers(0, length - 1)) for length in table.shape)
+    table[row, column] = cell
+    file = write(tmp_path_factory.mktemp("csv") / "set.csv", table)
+    what = f"pixel {column}" if column else "label"
+    with pytest.raises(LabError, match=f"row {row + 1} of the data: {what} is"):
+        read_file(file)
 
 
 @pytest.mark.parametrize("rows", [ROWS - 1, ROWS, ROWS + 1, 2 * ROWS + 5])
