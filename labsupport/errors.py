@@ -16,7 +16,7 @@ class LabError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return ". ".join(part.rstrip(".") for part in (self.problem, self.remedy) if part) + "."
+        return "; ".join(part.rstrip(".") for part in (self.problem, self.remedy) if part) + "."
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in place of the stack (IPython's own hook for exceptions)."""
