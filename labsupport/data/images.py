@@ -151,7 +151,7 @@ class OnDisk:
             raise LabError(
                 f"images differ in size: {self.files[row]} is {spelled(image.shape)}, "
                 f"the first one {spelled(shape)}",
-                "give size=..., to which all are brought",
+                "give size=N (in a lab: -p size=N), to which all are brought",
             )
         return image
 

@@ -75,7 +75,7 @@ def check_memory(name: str, shares: Shares, fit: Fit, device: torch.device) -> N
         raise LabError(
             f"{name} needs {needed / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB are free",
             f'read it as it is used with stream("{name}", ...), or give a smaller size= or '
-            "max_train=",
+            "max_train= (in a lab: -p size=32 -p max_train=5000)",
         )
 
 

@@ -155,7 +155,7 @@ class Shares(NamedTuple):
             if shape != shapes[0]:
                 raise LabError(
                     f"the {part} images are {spelled(shape)}, those of train {spelled(shapes[0])}",
-                    "give size=..., to which all are brought",
+                    "give size=N (in a lab: -p size=N), to which all are brought",
                 )
         return shapes[0]
 
