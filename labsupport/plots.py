@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from labsupport.measure.latency import moving
+
 DPI = 80
 COLUMN = (5.0, 3.4)
 PAGE = (10.0, 3.4)
@@ -107,12 +109,10 @@ def latency_trace(trace: pd.DataFrame, window: int = 100) -> Figure:
     figure, axes = plt.subplots(1, len(names), figsize=PAGE, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=True):
         part = trace[trace["name"] == name]
-        rolling = part["latency_ms"].rolling(window)
-        mean, deviation = rolling.mean(), rolling.std()
-        (line,) = axis.plot(part["sample"], mean, linewidth=1)
-        axis.fill_between(
-            part["sample"], mean - deviation, mean + deviation, color=line.get_color(), alpha=0.25
-        )
+        rolled = moving(part, window)
+        low, high = rolled["mean_ms"] - rolled["std_ms"], rolled["mean_ms"] + rolled["std_ms"]
+        (line,) = axis.plot(rolled["sample"], rolled["mean_ms"], linewidth=1)
+        axis.fill_between(rolled["sample"], low, high, color=line.get_color(), alpha=0.25)
         axis.set(title=name, xlabel="sample")
     axes[0, 0].set_ylabel(f"latency, mean of {window} (ms)")
     return figure

@@ -25,7 +25,8 @@ class Results:
     """The record of one lab in one run's folder `out`.
 
     Tables go to `out/tables/LAB/NAME.csv`, figures to `out/figures/LAB/NAME.png`, trained
-    networks to `out/cache`. Each call writes its file at once, so a stopped lab keeps what it had.
+    networks to `out/cache`. Each call writes its file at once, so
+    a stopped lab keeps what it had. Of a data set given by path only the last part is kept.
     """
 
     lab: str
@@ -34,6 +35,9 @@ class Results:
     out: Path = Path("../runs/interactive")
     _cards: list[Scorecard] = field(default_factory=list, repr=False)
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.dataset = short_name(self.dataset)
 
     @property
     def cache(self) -> Path:
@@ -124,6 +128,12 @@ class ClaimList:
         return "\n".join(
             f"{c.id}: {claims_module.number(c.measured)} ({c.verdict})" for c in self.items
         )
+
+
+def short_name(dataset: str) -> str:
+    """A data set's name without the folders of `csv:PATH` and `folder:PATH`, to be handed in."""
+    kind, colon, path = dataset.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else dataset
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:

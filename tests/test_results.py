@@ -70,3 +70,9 @@ def test_a_figure_is_stored_as_png(results, tmp_path):
     axis.plot([1, 2])
     results.figure("line", figure)
     assert (tmp_path / "figures/01_lab/line.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_folders_of_a_users_data_stay_out_of_the_tables(tmp_path):
+    results = Results("01_lab", "quick", "csv:/home/me/digits.csv", tmp_path)
+    results.claim("a", "x", 1)
+    assert read_tables(tmp_path, "claims")["dataset"].tolist() == ["csv:digits.csv"]

@@ -1,4 +1,4 @@
-"""The one clock: calls in turn, in shuffled rounds, with an A/A run as the noise floor."""
+"""The one clock: calls in turn, in shuffled rounds, each with its own A/A noise floor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import torch
 from labsupport.errors import LabError
 from labsupport.measure.modes import on_threads, set_threads, synchronize
 
-AGAIN = " (again)"
 RESAMPLES = 2000
 CPU = torch.device("cpu")
 
@@ -44,8 +43,7 @@ class Ratio:
 class Clocking:
     """Times of interleaved calls.
 
-    `samples` has a row per clocked call (name, round, ns); the first turn appears a second time
-    as "NAME (again)", the A/A run. `turns` are what was clocked, by name.
+    `samples` has a row per clocked call (name, round, ns). `turns` are what was clocked, by name.
     """
 
     samples: pd.DataFrame
@@ -53,20 +51,24 @@ class Clocking:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row per name: median and spread of a call, time per image, and the noise floor."""
-        rows = [self._row(name, turn) for name, turn in self.turns.items()]
-        return pd.DataFrame(rows).assign(noise_ms=self.noise_ms, noise_pct_clocked=self.noise_pct)
-
-    @property
-    def noise_ms(self) -> float:
-        """The A/A difference of medians: smaller differences between two names mean nothing."""
-        first = next(iter(self.turns))
-        return abs(self.median_ms(first + AGAIN) - self.median_ms(first))
+        """A row per name: median and spread of a call, time per image, and its noise floor."""
+        return pd.DataFrame([self._row(name, turn) for name, turn in self.turns.items()])
 
     @property
     def noise_pct(self) -> float:
-        """The A/A difference in percent of the median."""
-        return 100 * self.noise_ms / self.median_ms(next(iter(self.turns)))
+        """The A/A difference of the first name, in percent of its median."""
+        first = next(iter(self.turns))
+        return 100 * self.noise_ms(first) / self.median_ms(first)
+
+    def noise_ms(self, name: str) -> float:
+        """The A/A difference: the median of the even rounds against that of the odd ones.
+
+        Both halves clocked the same thing, taking turns, so whatever differs is noise. NaN for a
+        single round.
+        """
+        times = self._ms(name)
+        halves = times.groupby(self.samples.loc[times.index, "round"] % 2).median()
+        return abs(halves.iloc[0] - halves.iloc[1]) if len(halves) == 2 else float("nan")
 
     def median_ms(self, name: str) -> float:
         """Median time of a call. Raises LabError for a name that was not clocked."""
@@ -107,6 +109,8 @@ class Clocking:
             "p95_ms": p95,
             "image_ms": median / turn.batch,
             "images_fps": 1000 * turn.batch / median,
+            "noise_ms": self.noise_ms(name),
+            "noise_pct_clocked": 100 * self.noise_ms(name) / median,
         }
 
 
@@ -116,20 +120,18 @@ def clock_turns(
     """Clock turns against each other: the one clock all others are built on.
 
     Every round gives each turn `calls` clocked calls, in an order shuffled anew, so that no turn
-    profits from a quiet machine or always follows the same neighbor. The first turn runs twice,
-    under two names: what differs between those is noise.
+    profits from a quiet machine or always follows the same neighbor.
     """
     if not turns or min(rounds, calls) < 1 or warmup < 0:
         raise LabError("nothing to clock", "give a model, and at least one round of one call")
-    runners = {**turns, next(iter(turns)) + AGAIN: next(iter(turns.values()))}
     order = random.Random(0)
     rows: list[tuple[str, int, int]] = []
     with on_threads(torch.get_num_threads()), no_garbage_collection():
         for turn in turns.values():
             warm(turn, warmup)
         for round_ in range(rounds):
-            for name in order.sample(sorted(runners), len(runners)):
-                rows += [(name, round_, ns) for ns in _clocked(runners[name], calls)]
+            for name in order.sample(sorted(turns), len(turns)):
+                rows += [(name, round_, ns) for ns in _clocked(turns[name], calls)]
     return Clocking(pd.DataFrame(rows, columns=["name", "round", "ns"]), dict(turns))
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
@@ -120,13 +118,3 @@ def _allocations(call: Callable[[], object]) -> list[int]:
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     on_cpu = [e for e in events if e["name"] == "[memory]" and e["args"]["Device Type"] == 0]
     return [event["args"]["Bytes"] for event in sorted(on_cpu, key=lambda event: event["ts"])]
-
-
-def process_peak_bytes() -> int:
-    """Most memory this process has ever held (resident set), notebook and libraries included."""
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB on Linux

@@ -106,7 +106,8 @@ def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Fit | None:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(metadata["about"])
         history = pd.read_csv(StringIO(metadata["history"]))
-        model = spec.build()
+        with seeded(0):  # the weights drawn here are replaced; the caller's random state is not
+            model = spec.build()
         model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         return None

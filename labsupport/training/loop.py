@@ -41,9 +41,9 @@ class Recipe:
     schedule: Literal["onecycle", "constant"] = "onecycle"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
+        if self.epochs < 1 or self.batch_size < 2:
             problem = f"{self.epochs} epochs in batches of {self.batch_size}"
-            raise LabError(problem, "both must be at least 1")
+            raise LabError(problem, "train at least one epoch, in batches of two or more")
         if self.lr <= 0 or self.weight_decay < 0:
             problem = f"a learning rate of {self.lr} with weight decay {self.weight_decay}"
             raise LabError(problem, "the rate must be above 0, the decay at least 0")

@@ -1,6 +1,5 @@
 """Peak memory against closed forms: counted, so two calls agree to the byte."""
 
-import psutil
 import pytest
 import torch
 from torch import nn
@@ -8,7 +7,6 @@ from torch import nn
 from labsupport.errors import LabError
 from labsupport.measure.memory import (
     inference_peak,
-    process_peak_bytes,
     resident_bytes,
     training_peak,
     transient_bytes,
@@ -109,9 +107,3 @@ def test_an_input_that_does_not_fit_is_one_line(mlp):
 def test_the_profiler_prints_nothing(mlp, capfd):
     inference_peak(mlp, batch(1)[0])
     assert capfd.readouterr() == ("", "")
-
-
-def test_the_process_has_held_what_it_holds():
-    """Between what it holds now and what the machine has: any other unit would be outside."""
-    held = psutil.Process().memory_info().rss
-    assert 0.9 * held < process_peak_bytes() < psutil.virtual_memory().total

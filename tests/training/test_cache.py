@@ -41,6 +41,16 @@ def test_training_does_not_depend_on_what_ran_before(tmp_path, splits):
     assert torch.equal(first.model(x), second.model(x))
 
 
+def test_neither_training_nor_reading_moves_the_callers_random_state(tmp_path, splits):
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
+        draws.append(torch.rand(1))
+    torch.manual_seed(7)
+    assert draws == [torch.rand(1)] * 2
+
+
 def test_the_key_changes_with_all_that_determines_a_network(monkeypatch):
     base = cache.key(SPEC, made_splits(), RECIPE, 0)
     others = [

@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_is_explained(model, splits):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0}, {"weight_decay": -1}, {"schedule": "x"}]
+    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"lr": 0}, {"weight_decay": -1}, {"schedule": "x"}]
 )
 def test_a_recipe_out_of_range_is_explained(wrong):
     with pytest.raises(LabError):
