@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from labsupport.results import counted_tables, read_tables
 
@@ -37,6 +39,22 @@ def undisturbed(tmp_path_factory):
     done = subprocess.run(command(runs, "--name", "whole"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return runs / "whole"
+
+
+@pytest.fixture(scope="module")
+def own_images(tmp_path_factory):
+    """A folder of a few color images in three classes, as a user might bring."""
+    folder = tmp_path_factory.mktemp("own")
+    generator = np.random.default_rng(0)
+    for part, number in (("train", 60), ("test", 20)):
+        for label, name in enumerate(("red", "green", "blue")):
+            place = folder / part / name
+            place.mkdir(parents=True)
+            for index in range(number):
+                pixels = generator.integers(0, 150, (20, 20, 3), dtype=np.uint8)
+                pixels[..., label] += 60
+                Image.fromarray(pixels).save(place / f"{index}.png")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +105,12 @@ def test_resuming_runs_no_finished_lab_again(undisturbed, resumed):
         for lab in ("00_setup", "01_baseline_mlp", "02_baseline_cnn")
     ]
     assert order == sorted(order)
+
+
+def test_the_labs_run_on_a_few_images_of_a_users_own(own_images, tmp_path):
+    """Small color images, few of them: every lab ends, and its tables hide the user's folders."""
+    data = ["--data", f"folder:{own_images}", "--name", "own"]
+    done = subprocess.run(command(tmp_path, *data), capture_output=True, text=True)
+    assert set(statuses(tmp_path / "own").values()) == {"done"}, done.stdout
+    claims = read_tables(tmp_path / "own", "claims")
+    assert set(claims["dataset"]) == {f"folder:{own_images.name}"}

@@ -8,6 +8,9 @@ import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
+from labsupport.runs.catalog import read_catalog
+from labsupport.runs.profiles import all_parameters, load_profile, resolve
+
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 each_lab = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 COMMON = {"profile", "data", "seed", "device", "threads", "out"}
@@ -132,3 +135,20 @@ def test_graded_cells_have_names_of_their_own_and_a_hint(path):
     assert len(names) == len(set(names))
     exercises = [text for text in texts(notebook) if "### Exercise" in text]
     assert all("<details>" in text and "points" in text for text in exercises)
+
+
+@pytest.mark.parametrize("profile", ["quick", "lab", "full"])
+def test_labs_that_share_networks_share_their_recipes(profile):
+    """Labs 02 and 03 read back what labs 01 and 02 trained: the same recipe, or they train anew."""
+    catalog = read_catalog(NOTEBOOKS[0].parent)
+    parameters = all_parameters(catalog)
+    chosen = load_profile(profile, NOTEBOOKS[0].parent / "profiles", parameters)
+    mlp, cnn, profiling = (
+        resolve(name, parameters[name], chosen, {})
+        for name in ("01_baseline_mlp", "02_baseline_cnn", "03_profiling")
+    )
+    for lab in (cnn, profiling):
+        own = [lab[f"mlp_{name}"] for name in ("epochs", "batch_size", "lr")]
+        assert own == [mlp[name] for name in ("epochs", "batch_size", "lr")]
+    for name in ("lenet_epochs", "rules_epochs", "batch_size", "lr"):
+        assert cnn[name] == profiling[name], name
