@@ -81,12 +81,13 @@ def epochs(
     """Four ways to spend an epoch on the same images, network and optimizer, to be clocked.
 
     Ours (shuffling, gathering, bookkeeping and scheduler as in `fit`), ours with the validation
-    that `fit` adds, the same number of steps on one batch, and torchvision's loader. Only whole
+    that `fit` adds (its share, when not all images train), the same number of steps on one batch, and torchvision's loader. Only whole
     batches take part, so that all do the same steps. They train a copy of `model`. Raises
     LabError for fewer training images than one batch.
     """
     images = whole_batches(splits, batch_size, images)
     train, steps = splits.train.take(images), images // batch_size
+    val = splits.val.take(max(1, len(splits.val) * images // len(splits.train)))
     x, y = train.take(batch_size).x, train.take(batch_size).y
     model = copy.deepcopy(model)
     optimizer = AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -100,7 +101,7 @@ def epochs(
 
     def with_validation() -> None:
         ours()
-        evaluate(model, splits.val)
+        evaluate(model, val)
 
     return {
         OURS: ours,
