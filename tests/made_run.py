@@ -1,6 +1,5 @@
 """A small made run for the tests of the report: what `labs run` would leave, without running."""
 
-import json
 from base64 import b64encode
 from io import BytesIO
 
@@ -9,6 +8,7 @@ import nbformat
 from nbformat import v4
 
 from labsupport.results import Results
+from labsupport.runs.record import LabRecord, RunRecord, write_record
 
 EVIL = "<script>document.title = 'taken'</script>"
 
@@ -34,15 +34,16 @@ Count $b$ apart.
 """
 
 LABS = {
-    "00_first": {"status": "done", "seconds": 12.34, "peak_memory_bytes": 512_000_000},
-    "01_second": {"status": "done", "seconds": 4.0, "error": None, "cell": None},
-    "02_failing": {
-        "status": "failed",
-        "seconds": 1.5,
-        "error": "ZeroDivisionError: division by <zero>",
-        "cell": 3,
-    },
-    "03_never_ran": {"title": "A lab that waits", "status": "skipped", "error": "needs 02_failing"},
+    "00_first": LabRecord("A first lab", status="done", seconds=12.34, peak_memory_bytes=512000000),
+    "01_second": LabRecord("A second lab", status="done", seconds=4.0),
+    "02_failing": LabRecord(
+        "A lab that fails",
+        status="failed",
+        seconds=1.5,
+        error="ZeroDivisionError: division by <zero>",
+        cell=3,
+    ),
+    "03_never_ran": LabRecord("A lab that waits", status="skipped", error="needs 02_failing"),
 }
 
 MACHINE = [
@@ -60,18 +61,15 @@ def make_run(folder):
     write_notebook(notebooks / "01_second.ipynb", [v4.new_markdown_cell("# A second lab")])
     write_notebook(notebooks / "02_failing.ipynb", failing_cells())
     write_results(folder)
-    record = {
-        "name": folder.name,
-        "profile": "quick",
-        "created": "2026-09-28T14:03:21",
-        "labs": LABS,
-        "versions": {"torch": "2.15.0", "numpy": "2.4.6"},
-        "machine": MACHINE,
-        "parameters": {"00_first": {"seed": 0}},
-        "jobs": 1,
-    }
-    (folder / "run.json").write_text(json.dumps(record))
+    write_made_record(folder, LABS)
     return folder
+
+
+def write_made_record(folder, labs):
+    """Write run.json of a quick run of `labs`, records by name."""
+    record = RunRecord(folder.name, "quick", "2026-09-28T14:03:21", labs, machine=MACHINE)
+    record.versions = {"torch": "2.15.0", "numpy": "2.4.6"}
+    write_record(folder, record)
 
 
 def write_notebook(path, cells):

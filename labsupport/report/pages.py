@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from labsupport.claims import Claim, number
 from labsupport.errors import LabError
-from labsupport.report.record import Lab, Record
 from labsupport.results import read_tables
+from labsupport.runs.record import LabRecord, RunRecord
 
 TEXT_COLUMNS = ("lab", "method", "variant", "dataset", "profile")
 # What of the machine report stands on the front page, by group and item, and how.
@@ -32,8 +32,7 @@ FRAGMENTS = ("facts", "labs", "claims", "scorecards", "tables", "versions", "mac
 class Content:
     """What a site is made of: a record, notebooks in order, a folder with `tables/LAB/*.csv`."""
 
-    title: str
-    record: Record
+    record: RunRecord
     notebooks: list[Path]
     folder: Path
 
@@ -67,9 +66,8 @@ def page_values(content: Content) -> dict[str, Any]:
     record, claims = content.record, read_claims(content.folder)
     tables = sorted((content.folder / "tables").glob("*/*.csv"))
     return {
-        "title": content.title,
         "record": record,
-        "facts": [fact for fact in (_profile(record), record.date, machine_line(record)) if fact],
+        "facts": facts(record),
         "summary": summary(record.labs, [claim for items in claims.values() for claim in items]),
         "pages": [notebook.stem for notebook in content.notebooks],
         "claims": claims,
@@ -80,9 +78,16 @@ def page_values(content: Content) -> dict[str, Any]:
     }
 
 
-def summary(labs: list[Lab], claims: list[Claim]) -> list[str]:
+def facts(record: RunRecord) -> list[str]:
+    """What a run was: its profile, when it began, to the minute, and the machine."""
+    began = record.started.replace("T", " ")[:16]
+    told = (f"{record.profile} profile", began, machine_line(record.machine))
+    return [fact for fact in told if fact]
+
+
+def summary(labs: Mapping[str, LabRecord], claims: list[Claim]) -> list[str]:
     """What went wrong, in sentences; nothing when all is well."""
-    failed = [lab.name for lab in labs if lab.failed]
+    failed = [name for name, lab in labs.items() if lab.status == "failed"]
     fallen = [claim.id for claim in claims if claim.holds is False]
     required = [claim.id for claim in claims if claim.holds is False and claim.required]
     told = [
@@ -155,14 +160,10 @@ def megabytes(size: float | None) -> str:
     return "" if size is None else f"{size / 1e6:,.0f} MB"
 
 
-def machine_line(record: Record) -> str:
+def machine_line(machine: list[dict[str, str]]) -> str:
     """The machine in a few words: processor, cores, memory, accelerator."""
-    told = {(row.get("group"), row.get("item")): row.get("value") for row in record.machine}
+    told = {(row.get("group"), row.get("item")): row.get("value") for row in machine}
     return ", ".join(form.format(told[key]) for key, form in HEADLINE.items() if told.get(key))
-
-
-def _profile(record: Record) -> str:
-    return f"{record.profile} profile" if record.profile else ""
 
 
 def _grouped(rows: list[dict[str, str]], key: str) -> list[tuple[str, list[dict[str, str]]]]:
@@ -176,10 +177,10 @@ def _by_lab(tables: Iterable[Path]) -> dict[str, list[str]]:
     }
 
 
-def _shown(labs: list[Lab]) -> list[str]:
-    """The columns of the table of labs that tell something."""
+def _shown(labs: Mapping[str, LabRecord]) -> list[str]:
+    """The measured columns of the table of labs that tell something."""
     return [
         name
-        for name in ("status", "seconds", "peak_memory_bytes")
-        if any(getattr(lab, name) not in ("", None) for lab in labs)
+        for name in ("seconds", "peak_memory_bytes")
+        if any(getattr(lab, name) is not None for lab in labs.values())
     ]

@@ -15,7 +15,6 @@ import nbformat
 from labsupport.errors import LabError
 from labsupport.files import explained, whole
 from labsupport.report.pages import Content, write_pages
-from labsupport.report.record import heading
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "latex2mathml")
 ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b.*:")
@@ -58,11 +57,24 @@ def _require_packages() -> None:
 def _write_notebooks(notebooks: list[Path], source: Path) -> None:
     """Copy the notebooks, and give a title to those without, as every page of a site needs one."""
     for path in notebooks:
-        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-        if not heading(notebook):
+        notebook = _read(path)
+        if not _has_heading(notebook):
             title = nbformat.v4.new_markdown_cell(f"# {path.stem}")  # type: ignore[no-untyped-call]
             notebook.cells.insert(0, title)
         nbformat.write(notebook, source / path.name)  # type: ignore[no-untyped-call]
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    try:
+        notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except Exception as error:  # nbformat lets errors of json and of its schema out as they are
+        raise LabError(f"{path} is no notebook: {error}", "run the lab again") from error
+    return notebook
+
+
+def _has_heading(notebook: nbformat.NotebookNode) -> bool:
+    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return any(line.startswith("# ") for text in texts for line in text.splitlines())
 
 
 def _run_sphinx(source: Path, site: Path, log: Path) -> None:
