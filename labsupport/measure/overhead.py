@@ -81,9 +81,9 @@ def epochs(
     """Four ways to spend an epoch on the same images, network and optimizer, to be clocked.
 
     Ours (shuffling, gathering, bookkeeping and scheduler as in `fit`), ours with the validation
-    that `fit` adds (its share, when not all images train), the same number of steps on one batch, and torchvision's loader. Only whole
-    batches take part, so that all do the same steps. They train a copy of `model`. Raises
-    LabError for fewer training images than one batch.
+    that `fit` adds (its share, when not all images train), the same number of steps on one
+    batch, and torchvision's loader. Only whole batches take part, so that all do the same steps.
+    They train a copy of `model`. Raises LabError for fewer training images than one batch.
     """
     images = whole_batches(splits, batch_size, images)
     train, steps = splits.train.take(images), images // batch_size
