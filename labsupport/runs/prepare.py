@@ -14,6 +14,7 @@ from labsupport.runs.profiles import (
     Values,
     all_parameters,
     load_profile,
+    profile_path,
     read_assignments,
     resolve,
 )
@@ -27,6 +28,7 @@ from labsupport.runs.record import (
     read_record,
     versions,
 )
+from labsupport.runs.resources import check_devices, placed
 
 PROFILE = "quick"
 
@@ -45,6 +47,11 @@ class Request:
     data_dir: Path | None = None
     name: str | None = None
     jobs: int = 1
+
+    @property
+    def profiles(self) -> Path:
+        """The folder of the course's profiles."""
+        return self.notebooks / "profiles"
 
     @property
     def selects(self) -> bool:
@@ -78,18 +85,16 @@ def new_run(request: Request) -> Prepared:
     """A new run. Raises LabError for anything wrong in the request, before the folder is made."""
     catalog = read_catalog(request.notebooks)
     parameters = all_parameters(catalog)
-    profile = load_profile(request.profile or PROFILE, request.notebooks / "profiles", parameters)
+    profile = load_profile(request.profile or PROFILE, request.profiles, parameters)
     names = select(catalog, request.only, request.first, request.last)
-    overrides = _overrides(request, catalog, names)
-    labs = {
-        name: LabRecord(
-            catalog[name].title,
-            list(catalog[name].needs),
-            resolve(name, parameters[name], profile, overrides.get(name, {})),
-        )
-        for name in names
-    }
     data_dir = _data_dir(request)
+    overrides = _overrides(request, catalog, names)
+    labs = {}
+    for name in names:
+        values = resolve(name, parameters[name], profile, overrides.get(name, {}))
+        values = placed(values, request.runs, data_dir)
+        labs[name] = LabRecord(catalog[name].title, list(catalog[name].needs), values)
+    check_devices(labs)
     run = new_folder(request.runs, request.name)
     record = RunRecord(run.name, profile.name, now(), labs, request.jobs, overrides, data_dir)
     record.versions = versions()
@@ -108,6 +113,7 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     for name, lab in record.labs.items():
         if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
             lab.reset()
+    check_devices(record.labs)
     return Prepared(run, record, catalog)
 
 
@@ -134,19 +140,21 @@ def _refuse_contradictions(request: Request, record: RunRecord, catalog: Catalog
     if differing:
         raise LabError(
             f"the run {record.name} was started with {'; '.join(differing)}",
-            "resume it without these settings, or start a new run",
+            "resume it without these settings, or start a new run: leave out --resume",
         )
 
 
 def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
     """The stored settings that the request contradicts."""
     found = []
-    if request.profile and Path(request.profile).stem != record.profile:
+    asked = request.profile and profile_path(request.profile, request.profiles).stem
+    if asked and asked != record.profile:
         found.append(f"--profile {record.profile}")
     stored = list(record.labs)
     if request.selects and select(catalog, request.only, request.first, request.last) != stored:
         found.append(f"the labs {', '.join(stored)}")
-    for lab, values in _overrides(request, catalog, stored).items():
+    for lab, given in _overrides(request, catalog, stored).items():
+        values = placed(given, request.runs, request.data_dir or record.data_dir)
         kept = record.labs[lab].parameters
         found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
     return found

@@ -15,6 +15,10 @@ from labsupport.runs.parameters import Parameter, Value, check_names, parameters
 Values = dict[str, Value]
 Parameters = Mapping[str, Mapping[str, Parameter]]
 
+SHAPE = (
+    "a profile holds `all: {PARAM: VALUE}`, `labs: {LAB: {PARAM: VALUE}}` or both,"
+    " as those in notebooks/profiles do"
+)
 OWN = {"profile": "give --profile", "out": "give --name or --runs-dir"}
 
 
@@ -38,14 +42,30 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
     Raises LabError for an unknown name, a file that cannot be read, unknown keys, labs or
     parameters, and values of a wrong type or range.
     """
-    path = _path(given, folder)
-    tables = _tables(path)
+    path = profile_path(given, folder)
+    profile = Profile(path.stem, *_tables(path))
     try:
-        profile = Profile(path.stem, tables["all"], tables["labs"])
         _check(profile, parameters)
     except LabError as error:
         raise LabError(f"{path}: {error.problem}", error.remedy) from None
     return profile
+
+
+def profile_path(given: str, folder: Path) -> Path:
+    """The file of the profile `given`: a name in `folder`, or a file.
+
+    Raises LabError when there is none, or when a file passes for a profile of `folder`.
+    """
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml"):
+        path = folder / f"{given}.yaml"
+    if not path.is_file():
+        known = ", ".join(found.stem for found in sorted(folder.glob("*.yaml")))
+        raise LabError(f"no profile {given}", f"profiles are: {known}, or a file NAME.yaml")
+    built_in = folder / f"{path.stem}.yaml"
+    if built_in.is_file() and not path.samefile(built_in):
+        raise LabError(f"{path} is not the course's profile {path.stem}", "rename the file")
+    return path
 
 
 def read_assignments(
@@ -61,6 +81,8 @@ def read_assignments(
         if not equals:
             raise LabError(f"-p {text}: no value", "write -p LAB.PARAM=VALUE")
         lab, _, name = target.rpartition(".")
+        if not name:
+            raise LabError(f"-p {text}: no parameter name", "write -p LAB.PARAM=VALUE")
         for owner in _owners(lab, name, catalog, parameters):
             parsed = _known_data(parameters[owner][name], parameters[owner][name].parse(value))
             values.setdefault(owner, {})[name] = parsed
@@ -75,36 +97,31 @@ def resolve(
     given = {**common, **profile.labs.get(lab, {}), **own}
     injected: Values = {"profile": profile.name, "out": "."}
     values = {
-        name: _absolute(parameter, parameter.check(given.get(name, parameter.default)))
+        name: parameter.check(given.get(name, parameter.default))
         for name, parameter in parameters.items()
     }
     return values | {name: value for name, value in injected.items() if name in parameters}
 
 
-def _path(given: str, folder: Path) -> Path:
-    path = Path(given)
-    if path.suffix not in (".yaml", ".yml"):
-        path = folder / f"{given}.yaml"
-    if not path.is_file():
-        known = ", ".join(found.stem for found in sorted(folder.glob("*.yaml")))
-        raise LabError(f"no profile {given}", f"profiles are: {known}, or a file NAME.yaml")
-    return path
-
-
-def _tables(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+def _tables(path: Path) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """The tables `all` and `labs` of a profile's file."""
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        unknown = set(read) - {"all", "labs"}
-        tables = {key: dict(read.get(key) or {}) for key in ("all", "labs")}
-        tables["labs"] = {lab: dict(values or {}) for lab, values in tables["labs"].items()}
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        cause = " ".join(str(error).split())
-        raise LabError(f"{path} is not a profile: {cause}", "see notebooks/profiles") from None
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LabError(f"{path} is not a profile: {' '.join(str(error).split())}", SHAPE) from None
+    tables = _table(path, read)
+    unknown = sorted(set(tables) - {"all", "labs"})
     if unknown:
-        raise LabError(
-            f"{path}: unknown key {', '.join(map(str, sorted(unknown)))}", "keys are: all, labs"
-        )
-    return tables
+        raise LabError(f"{path}: unknown key {', '.join(unknown)}", "keys are: all, labs")
+    labs = _table(path, tables.get("labs")).items()
+    return _table(path, tables.get("all")), {lab: _table(path, values) for lab, values in labs}
+
+
+def _table(path: Path, read: object) -> dict[str, object]:
+    """What YAML read as a table; nothing at all is an empty one."""
+    if not isinstance(read, dict | None):
+        raise LabError(f"{path} is not a profile: {read!r} stands where a table must", SHAPE)
+    return {str(key): value for key, value in (read or {}).items()}
 
 
 def _check(profile: Profile, parameters: Parameters) -> None:
@@ -156,11 +173,3 @@ def _known_data(parameter: Parameter, value: Value) -> Value:
 
     check_name(str(value))
     return value
-
-
-def _absolute(parameter: Parameter, value: Value) -> Value:
-    """The path in csv:PATH or folder:PATH made absolute: labs run in the run's folder."""
-    prefix, colon, path = str(value).partition(":")
-    if parameter.name != "data" or not colon:
-        return value
-    return f"{prefix}:{Path(path).expanduser().resolve()}"

@@ -47,9 +47,13 @@ def test_a_profile_may_be_a_file(course, tmp_path):
         ("all: {rate: 1e-3}", "YAML wants a dot"),
         ("all: {shuffle: 1}", "shuffle=1 is not of type bool"),
         ("all: {out: x}", "set by labs run itself"),
-        ("all: [1]", "not a profile"),
-        ("- 1", "not a profile"),
-        ("all: {", "not a profile"),
+        ("all: [1]", "not a profile: .1. stands where a table must.*a profile holds"),
+        ("- 1", "not a profile: .1. stands where a table must.*a profile holds"),
+        ("labs: [1]", "not a profile: .1. stands where a table must.*a profile holds"),
+        ("labs: {00_first: 1}", "not a profile: 1 stands where a table must"),
+        ("labs: {00_first: {1: 2}}", "no parameter 1"),
+        ("{1: {}, al: {}}", "unknown key 1, al"),
+        ("all: {", "not a profile.*a profile holds"),
     ],
 )
 def test_a_wrong_profile_is_refused_naming_its_file(course, text, problem):
@@ -58,6 +62,14 @@ def test_a_wrong_profile_is_refused_naming_its_file(course, text, problem):
         load(course, "wrong")
     assert "wrong.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lab.yaml", "lab.yml"])
+def test_a_file_that_passes_for_a_profile_of_the_course_is_refused(course, tmp_path, name):
+    (tmp_path / name).write_text("all: {}")
+    with pytest.raises(LabError, match="is not the course's profile lab"):
+        load(course, str(tmp_path / name))
+    assert load(course, str(course / "profiles" / "lab.yaml")).name == "lab"
 
 
 def test_an_unknown_profile_is_refused_with_the_list(course):
@@ -74,6 +86,8 @@ def test_assignments_by_number_by_name_and_for_all(course):
     ("text", "problem"),
     [
         ("seed", "no value"),
+        ("=3", "no parameter name"),
+        ("0.=3", "no parameter name"),
         ("sed=1", "no lab has a parameter sed"),
         ("7.seed=1", "no lab has the name or number '7'"),
         ("0.sed=1", "00_first has no parameter sed.*profile, seed, rate"),
@@ -88,14 +102,11 @@ def test_wrong_assignments_are_refused(course, text, problem):
         assign(course, text)
 
 
-def test_data_sets_are_checked_by_name_and_their_paths_made_absolute(course, monkeypatch):
+def test_data_sets_are_checked_by_name(course):
     write_lab(course, "02_third", parameters='data: str = "mnist5k"  # data set')
     with pytest.raises(LabError, match="mnist5k"):
         assign(course, "data=mnits")
-    own = assign(course, "data=csv:mine.csv")["02_third"]
-    parameters = all_parameters(read_catalog(course))["02_third"]
-    values = resolve("02_third", parameters, load(course, "quick"), own)
-    assert values["data"] == f"csv:{Path.cwd() / 'mine.csv'}"
+    assert assign(course, "data=csv:mine.csv")["02_third"] == {"data": "csv:mine.csv"}
 
 
 @pytest.mark.skipif(not list(COURSE.glob("[0-9]*.ipynb")), reason="no labs in this checkout")
