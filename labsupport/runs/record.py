@@ -132,14 +132,27 @@ def new_folder(runs: Path, name: str | None) -> Path:
 
 
 def find_run(runs: Path, name: str | None) -> Path:
-    """The folder of the run called `name`, or of the latest one. Raises LabError."""
+    """The folder of the run called `name`, or of the latest one that can be read.
+
+    Raises LabError if there is none.
+    """
     if name:
         read_record(runs / name)
         return runs / name
-    found = [path.parent for path in runs.glob(f"*/{FILE}")]
-    if not found:
-        raise LabError(f"there is no run in {runs}", "start one with `labs run`")
-    return max(found, key=lambda run: (read_record(run).started, run.name))
+    found = sorted(path.parent for path in runs.glob(f"*/{FILE}"))
+    begun = [(started, run.name) for run in found if (started := _started(run))]
+    if not begun:
+        problem = "none of the runs can be read" if found else "there is no run"
+        raise LabError(f"{problem} in {runs}", "start one with `labs run`")
+    return runs / max(begun)[1]
+
+
+def _started(run: Path) -> str:
+    """When a run began; empty if its record is damaged."""
+    try:
+        return read_record(run).started
+    except LabError:
+        return ""
 
 
 @contextmanager

@@ -48,6 +48,16 @@ def test_the_latest_run_is_the_one_begun_last(tmp_path):
     assert find_run(tmp_path, "b").name == "b"
 
 
+def test_a_damaged_run_does_not_hide_the_others(tmp_path):
+    (new_folder(tmp_path, "z_damaged") / "run.json").write_text("{")
+    with pytest.raises(LabError, match="none of the runs can be read"):
+        find_run(tmp_path, None)
+    write_record(new_folder(tmp_path, "a"), made("a"))
+    assert find_run(tmp_path, None).name == "a"
+    with pytest.raises(LabError, match="cannot be read"):
+        find_run(tmp_path, "z_damaged")
+
+
 @pytest.mark.parametrize("name", [None, "gone"])
 def test_a_run_that_is_not_there_is_refused(tmp_path, name):
     with pytest.raises(LabError, match="run"):
