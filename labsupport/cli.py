@@ -6,12 +6,14 @@ Nothing heavy is imported before a command needs it, so that `labs --help` answe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from labsupport.errors import LabError
 from labsupport.runs.catalog import Lab, course_root, read_catalog
@@ -42,8 +44,15 @@ RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_defau
 
 
 def main() -> None:
-    """The entry point of `labs`."""
-    app()
+    """The entry point of `labs`: what the parser refuses is told in one line, like all else."""
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().split())
+        if message:  # without arguments there is none: the help was shown
+            typer.echo(f"labs: {message}", err=True)
+        sys.exit(WRONG_CALL)
+    sys.exit(status)
 
 
 @app.command("list")
@@ -109,9 +118,11 @@ def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     from labsupport.runs.record import find_run
 
     with reported(WRONG_CALL):
-        from labsupport.report import build_report
+        found = find_run(runs_dir, name)
+    from labsupport.report import build_report
 
-        typer.echo(build_report(find_run(runs_dir, name)))
+    with reported(FAILED):
+        typer.echo(build_report(found))
 
 
 @app.command()
@@ -121,8 +132,12 @@ def data(
 ) -> None:
     """Show which data sets are there, or get one."""
     from labsupport.data import fetch, status
+    from labsupport.data.sources import check_name
 
     with reported(WRONG_CALL):
+        if name:
+            check_name(name)
+    with reported(FAILED):
         if name:
             fetch(name, data_dir)
         for known, present, detail in status(data_dir):
@@ -155,7 +170,9 @@ def reference(
     from labsupport.runs.reference import keep_reference
 
     with reported(WRONG_CALL):
-        kept = keep_reference(find_run(runs_dir, name), to or course_root() / "data" / "reference")
+        found = find_run(runs_dir, name)
+    with reported(FAILED):
+        kept = keep_reference(found, to or course_root() / "data" / "reference")
     for folder in kept:
         typer.echo(folder)
 

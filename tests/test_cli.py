@@ -8,6 +8,8 @@ from made_course import make_course, write_lab
 from typer.testing import CliRunner
 
 from labsupport import cli, doctor
+from labsupport.errors import LabError
+from labsupport.runs.record import LabRecord, RunRecord, write_record
 
 
 @pytest.fixture
@@ -17,6 +19,20 @@ def course(tmp_path):
 
 def call(*arguments):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def made_record(runs, status):
+    """The record of a run called one, with one lab."""
+    labs = {"00_first": LabRecord(status=status)}
+    write_record(runs / "one", RunRecord("one", "quick", "2026-01-01T00:00:00", labs))
+
+
+def main(monkeypatch, *arguments):
+    """The exit status of `labs` as the shell calls it."""
+    monkeypatch.setattr(sys, "argv", ["labs", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
 
 
 def test_help_and_list_load_nothing_heavy(course):
@@ -69,9 +85,46 @@ def test_a_wrong_call_ends_in_one_line_with_status_2_and_leaves_nothing(
     assert not runs.exists()
 
 
-@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--timeout", "x"], ["--fast"]])
-def test_wrong_options_are_refused_with_status_2(arguments):
-    assert call("run", *arguments).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--jobs", "0"], "--jobs"),
+        (["run", "--timeout", "x"], "--timeout"),
+        (["run", "--fast"], "--fast"),
+        (["run", "--name"], "--name"),
+        (["rum"], "rum"),
+        (["list", "too", "much"], "too much"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line_with_status_2(monkeypatch, capsys, arguments, named):
+    assert main(monkeypatch, *arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("labs: ")
+    assert named in told.err
+    assert len(told.err.splitlines()) == 1
+
+
+def test_without_arguments_the_help_is_all_that_is_shown(monkeypatch, capsys):
+    assert main(monkeypatch) == 2
+    told = capsys.readouterr()
+    assert "Usage" in told.out
+    assert told.err == ""
+
+
+def test_the_entry_point_passes_on_how_a_command_ended(monkeypatch, course, tmp_path):
+    monkeypatch.setattr(doctor, "examine", lambda *_: [doctor.Finding("problem", "a", "b", "c")])
+    assert main(monkeypatch, "doctor") == 1
+    assert main(monkeypatch, "report", "--runs-dir", str(tmp_path)) == 2
+    assert not main(monkeypatch, "list", "--notebooks", str(course))
+
+
+def test_ctrl_c_anywhere_ends_with_130(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+    assert main(monkeypatch, "doctor") == 130
 
 
 def test_needs_that_make_no_sense_are_refused_before_anything_runs(course, tmp_path):
@@ -98,6 +151,24 @@ def test_data_shows_what_is_there(tmp_path):
     assert "mnist5k" in unknown.stderr
 
 
+def failing(*_):
+    raise LabError("no network")
+
+
+def test_work_that_fails_ends_with_1_after_a_right_call(monkeypatch, tmp_path):
+    import labsupport.data
+    import labsupport.report
+
+    made_record(tmp_path, "pending")
+    monkeypatch.setattr(labsupport.data, "fetch", failing)
+    monkeypatch.setattr(labsupport.report, "build_report", failing)
+    runs = ["--runs-dir", tmp_path]
+    for arguments in (["data", "mnist"], ["report", *runs], ["reference", "one", *runs]):
+        result = call(*arguments)
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("level", "status"), [("ok", 0), ("warning", 0), ("problem", 1)])
 def test_doctor_exits_with_one_only_for_a_problem(monkeypatch, level, status):
     findings = [doctor.Finding("ok", "Python", "new"), doctor.Finding(level, "disk", "so", "do")]
@@ -110,8 +181,6 @@ def test_doctor_exits_with_one_only_for_a_problem(monkeypatch, level, status):
 def test_report_builds_that_of_the_latest_run(monkeypatch, tmp_path):
     import labsupport.report
 
-    record = '{"name": "one", "profile": "quick", "started": "2026-01-01", "labs": {}}'
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "run.json").write_text(record)
+    made_record(tmp_path, "done")
     monkeypatch.setattr(labsupport.report, "build_report", lambda run: run / "index.html")
     assert call("report", "--runs-dir", tmp_path).output.strip() == str(tmp_path / "one/index.html")
