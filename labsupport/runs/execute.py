@@ -84,8 +84,7 @@ class Execution:
             raise Stopped(self.source.stem)
         cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
         unkept = self._keep()
-        seconds = time.perf_counter() - began
-        return Outcome(seconds, self.peak_memory_bytes, cell, error or unkept)
+        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or unkept)
 
     def stop(self) -> None:
         """Kill the kernel and what it started; `__call__` then raises Stopped."""
@@ -105,8 +104,7 @@ class Execution:
             record_timing=False,
             store_widget_state=False,
             shutdown_kernel="immediate",
-            # By the client, not by papermill: that would change the folder of this process,
-            # and of the labs beside this one with it.
+            # Not by papermill: that would change the folder of this process, and of all its labs.
             resources={"metadata": {"path": str(self.run)}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
