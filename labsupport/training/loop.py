@@ -30,7 +30,8 @@ class Recipe:
     """All that determines a training run besides network, data and seed.
 
     `lr` is the peak of the one-cycle schedule (Smith and Topin 2018) or the constant rate.
-    The optimizer is AdamW (Loshchilov and Hutter 2019); `weight_decay=0` makes it Adam.
+    The optimizer is AdamW (Loshchilov and Hutter 2019); `weight_decay=0` makes it Adam. The loss
+    is cross-entropy with `label_smoothing` (Szegedy et al. 2016, section 7).
     Raises LabError for a value out of range.
     """
 
@@ -39,6 +40,7 @@ class Recipe:
     lr: float = 2e-3
     weight_decay: float = 0.01
     schedule: Literal["onecycle", "constant"] = "onecycle"
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -47,6 +49,8 @@ class Recipe:
         if self.lr <= 0 or self.weight_decay < 0:
             problem = f"a learning rate of {self.lr} with weight decay {self.weight_decay}"
             raise LabError(problem, "the rate must be above 0, the decay at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise LabError(f"label smoothing of {self.label_smoothing}", "give 0 to below 1")
         if self.schedule not in SCHEDULES:
             raise LabError(f"no schedule {self.schedule!r}", f"choose one of {SCHEDULES}")
 
@@ -118,8 +122,9 @@ def train_epoch(
     batches: Batches,
     optimizer: Optimizer,
     scheduler: LRScheduler | None = None,
+    label_smoothing: float = 0.0,
 ) -> Evaluation:
-    """One pass over `batches` in training mode; running loss and accuracy.
+    """One pass over `batches` in training mode; running loss (never smoothed) and accuracy.
 
     Sums stay on the device until the end, so that no step waits for a number. A last batch of a
     single example is left out: batch normalization has no variance of one value.
@@ -130,14 +135,15 @@ def train_epoch(
         if len(y) == 1 and seen:
             continue
         logits = model(x)
-        loss = cross_entropy(logits, y)
+        loss = cross_entropy(logits, y, label_smoothing=label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if scheduler:
             scheduler.step()
-        loss_sum = loss_sum + loss.detach() * len(y)
-        correct = correct + (logits.detach().argmax(1) == y).sum()
+        logits = logits.detach()
+        loss_sum = loss_sum + cross_entropy(logits, y, reduction="sum")
+        correct = correct + (logits.argmax(1) == y).sum()
         seen += len(y)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
 
@@ -185,7 +191,7 @@ def _epoch(
 ) -> dict[str, float]:
     started = time.perf_counter()
     batches = splits.train.batches(recipe.batch_size, generator)
-    train = train_epoch(model, batches, optimizer, scheduler)
+    train = train_epoch(model, batches, optimizer, scheduler, recipe.label_smoothing)
     if not math.isfinite(train.loss):
         raise LabError("the training loss is no number any more", "lower the learning rate")
     val = evaluate(model, splits.val)

@@ -85,6 +85,20 @@ def test_one_epoch_of_plain_steps_is_what_fit_does(model, splits):
         torch.testing.assert_close(a, b)
 
 
+def test_smoothed_labels_are_trained_on_and_plain_losses_reported(model, splits):
+    model[2].p = 0.0
+    by_hand = copy.deepcopy(model)
+    batches = [splits.train.batches(96).__next__()]
+    plain = cross_entropy(model(batches[0][0]), batches[0][1]).item()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    reported = train_epoch(model, batches, optimizer, label_smoothing=0.2)
+    assert reported.loss == pytest.approx(plain)
+    target = torch.nn.functional.one_hot(batches[0][1], 2) * 0.8 + 0.2 / 2
+    cross_entropy(by_hand(batches[0][0]), target).backward()
+    for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad)
+
+
 def test_the_one_cycle_ends_near_zero_after_exactly_all_steps(model, splits):
     used = []
     recipe = Recipe(3, 20, 0.1)
@@ -132,7 +146,15 @@ def test_a_loss_that_is_no_number_is_explained(model, splits):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"lr": 0}, {"weight_decay": -1}, {"schedule": "x"}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"lr": 0},
+        {"weight_decay": -1},
+        {"schedule": "x"},
+        {"label_smoothing": 1},
+    ],
 )
 def test_a_recipe_out_of_range_is_explained(wrong):
     with pytest.raises(LabError):
