@@ -1,12 +1,23 @@
 """Training with selection on validation, evaluation, seeds, and a cache of trained networks."""
 
 from labsupport.training.cache import fit_seeds, train_or_load
-from labsupport.training.loop import Evaluation, Fit, Recipe, evaluate, fit, predict, train_epoch
+from labsupport.training.loop import (
+    Evaluation,
+    Fit,
+    Objective,
+    Recipe,
+    evaluate,
+    fit,
+    predict,
+    smoothed,
+    train_epoch,
+)
 from labsupport.training.seeds import mean_and_spread, over_seeds
 
 __all__ = [
     "Evaluation",
     "Fit",
+    "Objective",
     "Recipe",
     "evaluate",
     "fit",
@@ -14,6 +25,7 @@ __all__ = [
     "mean_and_spread",
     "over_seeds",
     "predict",
+    "smoothed",
     "train_epoch",
     "train_or_load",
 ]

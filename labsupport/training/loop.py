@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from labsupport.data import Batched, Splits
 from labsupport.errors import LabError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+# Model, images and labels to the loss that is differentiated and the logits that are reported.
+Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 SCHEDULES = ("onecycle", "constant")
 
 
@@ -88,15 +90,35 @@ class Fit:
         return float(self.history["val_accuracy"].max())
 
 
+def smoothed(label_smoothing: float) -> Objective:
+    """The usual objective: cross-entropy in nats with smoothed labels (0: plain labels)."""
+
+    def objective(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x)
+        return cross_entropy(logits, y, label_smoothing=label_smoothing), logits
+
+    return objective
+
+
+PLAIN = smoothed(0.0)
+
+
 def fit(
-    model: nn.Module, splits: Splits[Any], recipe: Recipe, seed: int = 0, progress: bool = False
+    model: nn.Module,
+    splits: Splits[Any],
+    recipe: Recipe,
+    seed: int = 0,
+    progress: bool = False,
+    objective: Objective | None = None,
 ) -> Fit:
     """Train a copy of `model` on `splits.train` and keep the best validation epoch.
 
     The seed determines shuffling and dropout; the caller's random state is left as it was.
-    `progress` shows a bar. Raises LabError when the loss is no number any more.
+    `progress` shows a bar. `objective` replaces cross-entropy with the recipe's label smoothing.
+    Raises LabError when the loss is no number any more.
     """
     started = time.perf_counter()
+    objective = objective or smoothed(recipe.label_smoothing)
     model = copy.deepcopy(model).to(splits.device)
     optimizer = AdamW(
         model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -107,7 +129,7 @@ def fit(
     best = copy.deepcopy(model.state_dict())
     with seeded(seed), tqdm(total=recipe.epochs, unit="epoch", disable=not progress) as bar:
         for epoch in range(1, recipe.epochs + 1):
-            row = _epoch(model, splits, recipe, optimizer, scheduler, generator)
+            row = _epoch(model, splits, objective, recipe, optimizer, scheduler, generator)
             if all(row["val_accuracy"] > earlier["val_accuracy"] for earlier in rows):
                 best = copy.deepcopy(model.state_dict())
             rows.append({"epoch": epoch, **row})
@@ -122,20 +144,20 @@ def train_epoch(
     batches: Batches,
     optimizer: Optimizer,
     scheduler: LRScheduler | None = None,
-    label_smoothing: float = 0.0,
+    objective: Objective = PLAIN,
 ) -> Evaluation:
-    """One pass over `batches` in training mode; running loss (never smoothed) and accuracy.
+    """One pass over `batches` in training mode; running loss and accuracy.
 
-    Sums stay on the device until the end, so that no step waits for a number. A last batch of a
-    single example is left out: batch normalization has no variance of one value.
+    What is reported is the plain cross-entropy of the logits that `objective` gives back. Sums
+    stay on the device until the end, so that no step waits for a number. A last batch of a single
+    example is left out: batch normalization has no variance of one value.
     """
     model.train()
     loss_sum, correct, seen = torch.zeros(()), torch.zeros(()), 0
     for x, y in batches:
         if len(y) == 1 and seen:
             continue
-        logits = model(x)
-        loss = cross_entropy(logits, y, label_smoothing=label_smoothing)
+        loss, logits = objective(model, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -184,6 +206,7 @@ def _outputs(model: nn.Module, split: Batched, batch_size: int) -> Iterator[tupl
 def _epoch(
     model: nn.Module,
     splits: Splits[Any],
+    objective: Objective,
     recipe: Recipe,
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
@@ -191,7 +214,7 @@ def _epoch(
 ) -> dict[str, float]:
     started = time.perf_counter()
     batches = splits.train.batches(recipe.batch_size, generator)
-    train = train_epoch(model, batches, optimizer, scheduler, recipe.label_smoothing)
+    train = train_epoch(model, batches, optimizer, scheduler, objective)
     if not math.isfinite(train.loss):
         raise LabError("the training loss is no number any more", "lower the learning rate")
     val = evaluate(model, splits.val)

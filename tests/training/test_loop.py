@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from labsupport.data import Split, Splits
 from labsupport.errors import LabError
-from labsupport.training import Recipe, evaluate, fit, predict, train_epoch
+from labsupport.training import Recipe, evaluate, fit, predict, smoothed, train_epoch
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.02)
 
@@ -91,12 +91,36 @@ def test_smoothed_labels_are_trained_on_and_plain_losses_reported(model, splits)
     batches = [splits.train.batches(96).__next__()]
     plain = cross_entropy(model(batches[0][0]), batches[0][1]).item()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    reported = train_epoch(model, batches, optimizer, label_smoothing=0.2)
+    reported = train_epoch(model, batches, optimizer, objective=smoothed(0.2))
     assert reported.loss == pytest.approx(plain)
     target = torch.nn.functional.one_hot(batches[0][1], 2) * 0.8 + 0.2 / 2
     cross_entropy(by_hand(batches[0][0]), target).backward()
     for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_default_objective_is_the_recipes_cross_entropy_to_the_bit(model, splits, smoothing):
+    def objective(network, x, y):
+        logits = network(x)
+        return cross_entropy(logits, y, label_smoothing=smoothing), logits
+
+    recipe = Recipe(2, 16, 0.02, label_smoothing=smoothing)
+    default, explicit = fit(model, splits, recipe), fit(model, splits, recipe, objective=objective)
+    assert same(default.model.state_dict(), explicit.model.state_dict())
+    columns = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert default.history[columns].equals(explicit.history[columns])
+
+
+def test_another_objective_is_descended_and_its_logits_are_reported(model, splits):
+    def contrary(network, x, y):
+        logits = network(x)
+        return cross_entropy(logits, 1 - y), -logits
+
+    model[2].p = 0.0
+    last = fit(model, splits, Recipe(8, 16, 0.02), objective=contrary).history.iloc[-1]
+    assert last["train_accuracy"] > 0.8  # of the logits that the objective gave back
+    assert last["val_accuracy"] < 0.2  # of the network
 
 
 def test_the_one_cycle_ends_near_zero_after_exactly_all_steps(model, splits):
