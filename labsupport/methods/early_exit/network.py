@@ -1,0 +1,87 @@
+"""The branched network: rules first, and only the images they leave over go on."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from labsupport.errors import LabError
+from labsupport.methods.early_exit.features import fingerprint, split_at
+from labsupport.methods.early_exit.rules import Rules
+
+CHUNK = 50
+
+
+class BranchedNetwork(nn.Module):
+    """A network that answers by rules where they are sure and runs its rest for the others.
+
+    A batch goes through in chunks of `chunk` images, whose feature maps stay in the processor's
+    cache; the images that no rule is sure of are gathered and only they run on. An image that
+    exits gets the rules' scores in place of logits, the others the network's own logits. An empty
+    batch gives empty logits; NaN features never exit. Raises LabError for rules of another
+    network or layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: int, rules: Rules, chunk: int = CHUNK) -> None:
+        super().__init__()
+        self.stem, self.rest = split_at(model, layer)
+        if rules.origin.layer != layer:
+            problem = f"rules of layer {rules.origin.layer} at layer {layer}"
+            raise LabError(problem, "fit rules for this layer")
+        if rules.origin.network != fingerprint(model):
+            raise LabError("these rules were fitted to another network", "fit them to this one")
+        self.rules = copy.deepcopy(rules)
+        self.chunk = at_least_one(chunk)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits or scores (N, classes)."""
+        return self._single(x) if len(x) == 1 else self.exits(x)[0]
+
+    def exits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits or scores (N, classes), and which images left early, bool (N,)."""
+        heads = [self._head(part) for part in torch.split(x, self.chunk)]
+        scores, fired, left = (torch.cat(column) for column in zip(*heads, strict=True))
+        if len(left):
+            scores[~fired] = in_chunks(self.rest, left, self.chunk)
+        return scores, fired
+
+    def _head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, who exits, and the features of those who do not."""
+        features = self.stem(x)
+        scores = self.rules(features)
+        fired = self.rules.fired(scores)
+        return scores, fired, features[~fired]
+
+    def _single(self, x: Tensor) -> Tensor:
+        # One image needs no gathering, which would take longer than the stem.
+        features = self.stem(x)
+        scores: Tensor = self.rules(features)
+        logits: Tensor = scores if self.rules.fired(scores) else self.rest(features)
+        return logits
+
+
+class Chunked(nn.Module):
+    """A network that works through a batch in chunks: the fair rival of `BranchedNetwork`."""
+
+    def __init__(self, model: nn.Module, chunk: int = CHUNK) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        self.chunk = at_least_one(chunk)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        return in_chunks(self.model, x, self.chunk)
+
+
+def in_chunks(model: nn.Module, x: Tensor, chunk: int) -> Tensor:
+    """The model's output for a batch, `chunk` images at a time."""
+    return torch.cat([model(part) for part in torch.split(x, chunk)])
+
+
+def at_least_one(chunk: int) -> int:
+    """The chunk size as given. Raises LabError below 1."""
+    if chunk < 1:
+        raise LabError(f"chunks of {chunk} images", "take at least 1")
+    return chunk

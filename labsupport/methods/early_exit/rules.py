@@ -1,0 +1,128 @@
+"""Linear sufficient rules: one matrix product that says which images are surely of which class."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from labsupport.errors import LabError
+from labsupport.files import whole
+
+NEVER = math.inf  # a margin that no confidence reaches
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rules belong: the layer, its feature shape without the batch, the fitted network.
+
+    `network` is the fingerprint of the network whose answers the rules give.
+    """
+
+    layer: int
+    feature_shape: tuple[int, ...]
+    network: str
+
+
+class Rules(nn.Module):
+    """A rule per class: linear scores of the features, and how sure is sure enough.
+
+    The scores of all classes are one product with `weight` (classes, features) plus `bias`
+    (classes,). The confidence is their softmax in float64; the rule of class c fires where it
+    is at least `margins[c]`, from 0.5 (so that no two rules fire together) to 1, or NEVER. Where
+    the features hold a NaN no rule fires.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    margins: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor, origin: Origin) -> None:
+        super().__init__()
+        if weight.shape != (len(bias), math.prod(origin.feature_shape)):
+            raise LabError(
+                f"rules of shape {tuple(weight.shape)} for {len(bias)} classes and features of "
+                f"{origin.feature_shape}",
+                "give one row of weights per class",
+            )
+        self.origin = origin
+        self.register_buffer("weight", weight.detach())
+        self.register_buffer("bias", bias.detach())
+        margins = torch.full((len(bias),), NEVER, dtype=torch.float64, device=weight.device)
+        self.register_buffer("margins", margins)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image, charged whether it exits or not."""
+        return self.weight.numel()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (N, classes). Raises LabError for features of another shape."""
+        if features.shape[1:] != self.origin.feature_shape:
+            raise LabError(
+                f"features of {tuple(features.shape[1:])} for rules on {self.origin.feature_shape}",
+                "give images of the size that the rules were fitted on",
+            )
+        return linear(features.flatten(1), self.weight, self.bias)
+
+    def fired(self, scores: Tensor) -> Tensor:
+        """Whether some rule fires, bool (N,); the class is then the one of the highest score."""
+        return (confidences(scores) >= self.margins).any(1)
+
+    def with_margins(self, margins: Tensor) -> Rules:
+        """The same scores with other margins (classes,).
+
+        Raises LabError for margins below 0.5, at which two rules could fire together.
+        """
+        if margins.shape != self.bias.shape or not bool((margins >= 0.5).all()):
+            problem = f"margins {margins.tolist()} for {len(self.bias)} classes"
+            raise LabError(problem, "give one per class, each at least 0.5")
+        rules = copy.deepcopy(self)
+        rules.margins = margins.to(self.margins)
+        return rules
+
+    def only(self, *classes: int) -> Rules:
+        """The rules of some classes; the other classes never exit."""
+        if not classes or not all(0 <= c < len(self.bias) for c in classes):
+            problem = f"no rules of the classes {classes}"
+            raise LabError(problem, f"choose from 0 to {len(self.bias) - 1}")
+        margins = torch.full_like(self.margins, NEVER)
+        margins[list(classes)] = self.margins[list(classes)]
+        return self.with_margins(margins)
+
+    def save(self, path: Path) -> None:
+        """Write the rules as one safetensors file, their origin in its metadata."""
+        state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with whole(Path(path)) as temporary:
+            save_file(state, temporary, {"rules": json.dumps(asdict(self.origin))})
+
+
+def load_rules(path: Path, device: torch.device | str = "cpu") -> Rules:
+    """Rules as `Rules.save` wrote them. Raises LabError for any other file."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            state = {name: file.get_tensor(name) for name in ("weight", "bias", "margins")}
+            about = json.loads((file.metadata() or {})["rules"])
+        rules = Rules(state["weight"], state["bias"], _origin(about))
+        return rules.with_margins(state["margins"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{path} holds no rules: {error}", "fit the rules again") from error
+
+
+def confidences(scores: Tensor) -> Tensor:
+    """Softmax of the scores in float64, which still tells 1 - 1e-15 from 1."""
+    return scores.softmax(1, dtype=torch.float64)
+
+
+def _origin(about: Mapping[str, Any]) -> Origin:
+    return Origin(int(about["layer"]), tuple(about["feature_shape"]), str(about["network"]))
