@@ -1,0 +1,206 @@
+"""BranchyNet: side branches that answer when they are sure, trained together with the trunk.
+
+Teerapittayanon, McDanel and Kung 2016, "BranchyNet: Fast inference via early exiting from deep
+neural networks", sections III.A (joint training) and III.B (fast inference by entropy).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from labsupport.data.shifts import shifted
+from labsupport.errors import LabError
+from labsupport.methods.early_exit.network import CHUNK, at_least_one, in_chunks
+from labsupport.training import Objective
+
+
+class BranchyNet(nn.Module):
+    """A trunk with a branch after some of its layers; built by `attach_branches`.
+
+    In eval mode an image leaves at the first branch whose answer has an entropy below the
+    branch's threshold, in nats. So a threshold of 0 never lets one leave (and its branch is not
+    run), one above ln(classes) always; an image whose entropy is NaN runs to the end. In training
+    mode every image runs to the end. `layers` are the numbers of leading modules before each
+    branch. A batch goes through in chunks of `chunk` images, whose feature maps stay in the
+    processor's cache.
+    """
+
+    def __init__(
+        self, model: nn.Sequential, branches: Mapping[int, nn.Module], chunk: int = CHUNK
+    ) -> None:
+        super().__init__()
+        self.layers = tuple(sorted(branches))
+        trunk = copy.deepcopy(model)
+        cuts = pairwise([0, *self.layers, len(trunk)])
+        self.segments = nn.ModuleList([trunk[start:end] for start, end in cuts])
+        self.branches = nn.ModuleList([copy.deepcopy(branches[layer]) for layer in self.layers])
+        self.thresholds = (0.0,) * len(self.layers)
+        self.chunk = at_least_one(chunk)
+        self.train(model.training)
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Self:
+        """A copy with other thresholds, first branch first.
+
+        Raises LabError for another number of them than there are branches, or for a NaN.
+        """
+        if len(thresholds) != len(self.branches) or any(map(math.isnan, thresholds)):
+            remedy = f"give a number for each of the {len(self.branches)} branches"
+            raise LabError(f"thresholds {tuple(thresholds)}", remedy)
+        network = copy.deepcopy(self)
+        network.thresholds = tuple(map(float, thresholds))
+        return network
+
+    def all_logits(self, x: Tensor) -> list[Tensor]:
+        """Logits (N, classes) of every exit for every image; the last are the trunk's own."""
+        logits = []
+        for segment, branch in zip(self.segments, self.branches, strict=False):
+            x = segment(x)
+            logits.append(branch(x))
+        return [*logits, self.segments[-1](x)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes), each image's from the exit where it left."""
+        if self.training:
+            return self._trunk(x)
+        return self._single(x) if len(x) == 1 else self.exits(x)[0]
+
+    def exits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) in eval mode, and where each image left, int64 (N,).
+
+        Exits are counted from 0; the last one, `len(layers)`, is the trunk's.
+        """
+        rows = torch.arange(len(x), device=x.device)
+        exits = torch.full_like(rows, len(self.branches))
+        answers, order = [], []
+        for index, (segment, branch, threshold) in enumerate(self._stages()):
+            logits, leaves, x = self._stage(x, segment, branch, threshold)
+            exits[rows[leaves]] = index
+            answers.append(logits[leaves])
+            order.append(rows[leaves])
+            rows = rows[~leaves]
+        answers.append(in_chunks(self.segments[-1], x, self.chunk))
+        order.append(rows)
+        return torch.cat(answers)[torch.cat(order).argsort()], exits
+
+    def _stages(self) -> Iterator[tuple[nn.Module, nn.Module, float]]:
+        return zip(self.segments, self.branches, self.thresholds, strict=False)
+
+    def _stage(
+        self, x: Tensor, segment: nn.Module, branch: nn.Module, threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The branch's logits, who leaves, and the features of those who do not."""
+        parts = []
+        for part in torch.split(x, self.chunk):
+            features = segment(part)
+            logits = branch(features)
+            leaves = entropy(logits) < threshold
+            parts.append((logits, leaves, features[~leaves]))
+        logits, leaves, features = (torch.cat(column) for column in zip(*parts, strict=True))
+        return logits, leaves, features
+
+    def _single(self, x: Tensor) -> Tensor:
+        # One image needs no gathering, which would take longer than the first layers do.
+        for segment, branch, threshold in self._stages():
+            x = segment(x)
+            if threshold > 0:
+                logits: Tensor = branch(x)
+                if entropy(logits).item() < threshold:
+                    return logits
+        answer: Tensor = self.segments[-1](x)
+        return answer
+
+    def _trunk(self, x: Tensor) -> Tensor:
+        for segment in self.segments:
+            x = segment(x)
+        return x
+
+
+def attach_branches(
+    model: nn.Module, branches: Mapping[int, nn.Module], chunk: int = CHUNK
+) -> BranchyNet:
+    """A BranchyNet of copies: the trunk `model`, and a branch after each of some layers.
+
+    `branches` gives a branch by the number of leading modules of the trunk that run before it,
+    such as `{2: side_branch(...)}` after the second module. No image leaves early until
+    `with_thresholds`. Raises LabError for a network that is no nn.Sequential, a layer outside it,
+    or no branch at all.
+    """
+    if not isinstance(model, nn.Sequential):
+        remedy = "write the network as an nn.Sequential"
+        raise LabError(f"a {type(model).__name__} has no layers to branch off after", remedy)
+    outside = sorted(set(branches) - set(range(1, len(model))))
+    if outside or not branches:
+        problem = f"a branch after layer {outside[0]}" if outside else "there is no branch"
+        raise LabError(problem, f"branch off after layers 1 to {len(model) - 1}")
+    return BranchyNet(model, branches, chunk)
+
+
+def side_branch(
+    feature_shape: Sequence[int], classes: int = 10, channels: int = 8, hidden: int = 64
+) -> nn.Sequential:
+    """A small classifier of features (C, H, W) or (features,), as one image has them.
+
+    Maps are first mixed down to `channels` by a 1x1 convolution: on one thread it takes a fifth of
+    the time of a strided 3x3 one, and less than any pooling. Then come `hidden` units.
+    """
+    if len(feature_shape) == 1:
+        return nn.Sequential(nn.Linear(feature_shape[0], classes))
+    maps, height, width = feature_shape
+    return nn.Sequential(
+        nn.Conv2d(maps, channels, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(channels * height * width, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats, (N,), of the softmax of logits (N, classes); a class of share 0 adds 0."""
+    terms: Tensor = torch.special.entr(logits.softmax(-1))
+    return terms.sum(-1)
+
+
+def joint_objective(
+    weights: Sequence[float], shift: int = 0, label_smoothing: float = 0.0
+) -> Objective:
+    """What `fit` descends for a BranchyNet: the weighted sum of all exits' cross-entropies.
+
+    One weight per exit, the trunk's last. Each batch is moved by up to `shift` pixels at random.
+    The trunk's logits are reported. Raises LabError for weights that are negative or all zero,
+    and, when called, for another number of them than there are exits.
+    """
+    if min(weights, default=0) < 0 or not any(weights):
+        raise LabError(f"weights {tuple(weights)} of exits", "give weights from 0, one above it")
+
+    def objective(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        exits = _branchy(model, len(weights)).all_logits(moved(x, shift))
+        losses = [cross_entropy(logits, y, label_smoothing=label_smoothing) for logits in exits]
+        loss = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)])
+        return loss.sum(), exits[-1]
+
+    return objective
+
+
+def moved(x: Tensor, most: int) -> Tensor:
+    """Images (N, C, H, W), all moved by the same random up to `most` pixels each way."""
+    down, right = torch.randint(-most, most + 1, (2,)).tolist()
+    return shifted(x, down, right)
+
+
+def _branchy(model: nn.Module, exits: int) -> BranchyNet:
+    if not isinstance(model, BranchyNet):
+        raise LabError(f"a {type(model).__name__} has one exit", "attach branches to it first")
+    if len(model.layers) + 1 != exits:
+        problem = f"{exits} weights for {len(model.layers) + 1} exits"
+        raise LabError(problem, "give one per branch and one for the trunk")
+    return model
