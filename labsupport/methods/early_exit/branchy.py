@@ -81,6 +81,9 @@ class BranchyNet(nn.Module):
         exits = torch.full_like(rows, len(self.branches))
         answers, order = [], []
         for index, (segment, branch, threshold) in enumerate(self._stages()):
+            if threshold <= 0:
+                x = in_chunks(segment, x, self.chunk)
+                continue
             logits, leaves, x = self._stage(x, segment, branch, threshold)
             exits[rows[leaves]] = index
             answers.append(logits[leaves])

@@ -134,11 +134,12 @@ def test_images_that_are_no_numbers_run_to_the_end(net, n):
     assert net.with_thresholds((math.inf, math.inf))(x)[0].isnan().all()
 
 
-def test_a_branch_that_never_lets_one_leave_is_not_run_for_one_image(net):
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_branch_that_never_lets_one_leave_is_not_run(net, n):
     ran = []
     net.branches[0].register_forward_hook(lambda *_: ran.append(0))
     net.branches[1].register_forward_hook(lambda *_: ran.append(1))
-    net.with_thresholds((0, 1e-30))(images(1))
+    net.with_thresholds((0, 1e-30))(images(n))
     assert ran == [1]
 
 
