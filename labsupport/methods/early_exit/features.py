@@ -17,18 +17,18 @@ def split_at(model: nn.Module, layer: int) -> tuple[nn.Sequential, nn.Sequential
     """Copies of a network's first `layer` modules (the stem) and of the others (the rest).
 
     Both are in eval mode. Layer 0 has an empty stem: its features are the images.
-    Raises LabError for a network that is no nn.Sequential or a layer outside it.
+    Raises LabError for a network that is no nn.Sequential (or one with a forward of its own, which
+    the parts would not follow) or a layer outside it.
     """
-    if not isinstance(model, nn.Sequential):
+    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
         remedy = "write the network as an nn.Sequential"
         raise LabError(f"a {type(model).__name__} has no layers to cut between", remedy)
     if not 0 <= layer < len(model):
         raise LabError(f"there is no layer {layer} to exit before", f"choose 0 to {len(model) - 1}")
-    whole = copy.deepcopy(model).eval()
-    return whole[:layer], whole[layer:]
+    modules = list(copy.deepcopy(model))
+    return nn.Sequential(*modules[:layer]).eval(), nn.Sequential(*modules[layer:]).eval()
 
 
-@torch.inference_mode()
 def collect(
     model: nn.Module, layer: int, split: Batched, batch_size: int = 100
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -38,8 +38,12 @@ def collect(
     """
     stem, rest = split_at(model, layer)
     for x, _ in split.batches(batch_size):
-        features = stem(x)
-        yield features, rest(features)
+        with torch.inference_mode():
+            features = stem(x)
+            # The rest gets a copy: it may begin with a ReLU that works in place.
+            logits = rest(features.clone())
+        yield features, logits
+        del features, logits  # before the next are made
 
 
 def fingerprint(model: nn.Module) -> str:

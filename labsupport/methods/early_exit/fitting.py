@@ -36,8 +36,10 @@ class RulesRecipe:
     shift: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.pool) < 1 or self.shift < 0 or self.lr <= 0:
-            raise LabError(f"{self} cannot be followed", "only the shift may be 0, none below")
+        positive = min(self.epochs, self.batch_size, self.pool) >= 1 and self.lr > 0
+        if not positive or min(self.shift, self.weight_decay) < 0:
+            remedy = "only shift and weight_decay may be 0, none below"
+            raise LabError(f"{self} cannot be followed", remedy)
 
 
 def fit_rules(
@@ -50,11 +52,13 @@ def fit_rules(
     """Rules on the features after `layer`, fitted to the network's own soft answers on `train`.
 
     No margin is set yet, so that no rule fires. The features are made anew in every epoch and
-    never held; the labels are not looked at. Raises LabError for a layer or pool that does not
-    fit.
+    never held; the labels are not looked at. Raises LabError for a layer, pool or shift that does
+    not fit, or no image at all.
     """
-    stem, _ = split_at(model, layer)
-    answers = predict(model, train, batch_size=100).softmax(1)
+    stem, rest = split_at(model, layer)
+    if not len(train):
+        raise LabError("there is no image to fit rules to", "give at least one")
+    answers = predict(nn.Sequential(stem, rest).eval(), train, batch_size=100).softmax(1)
     with torch.inference_mode():
         shape = tuple(stem(train.x[:1]).shape[1:])
     head = _head(shape, answers.shape[1], recipe.pool, seed).to(train.device)

@@ -11,7 +11,7 @@ from labsupport.data import Split
 from labsupport.data.shifts import with_shifts
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import collect
-from labsupport.methods.early_exit.rules import NEVER, Rules, confidences
+from labsupport.methods.early_exit.rules import LEAST, NEVER, Rules, confidences
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +45,18 @@ class Answers:
 
 
 def answers(rules: Rules, model: nn.Module, *parts: Split, batch_size: int = 100) -> Answers:
-    """The answers of rules and network to all images of the parts, in order."""
+    """The answers of rules and network to all images of the parts, in order.
+
+    Raises LabError for rules of another network, or no image at all.
+    """
+    rules.check_network(model)
+    if not any(len(part) for part in parts):
+        raise LabError("there is no image to answer", "give at least one")
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for part in parts:
         for features, logits in collect(model, rules.origin.layer, part, batch_size):
             confidence, ruled = confidences(rules(features)).max(1)
             rows.append((confidence, ruled, logits.argmax(1)))
-    if not rows:
-        raise LabError("there is no image to answer", "give at least one")
     confidence, ruled, full = (torch.cat(column) for column in zip(*rows, strict=True))
     return Answers(confidence, ruled, full)
 
@@ -72,7 +76,7 @@ def least_margins(seen: Answers, classes: int, required: float) -> Tensor:
 
     A class's images are those the rules give it; wrong is another answer than the network's. So
     the agreement over all images is at least `required`. NEVER where no margin does it, also for
-    a class without images. Raises LabError for a share outside (0, 1].
+    a class without images; never below LEAST. Raises LabError for a share outside (0, 1].
     """
     if not 0 < required <= 1:
         raise LabError(f"a required agreement of {required}", "give a share above 0, at most 1")
@@ -86,8 +90,8 @@ def least_margins(seen: Answers, classes: int, required: float) -> Tensor:
 def _least_margin(confidence: Tensor, agree: Tensor, required: float) -> float:
     ordered, order = confidence.nan_to_num(0.0).sort(descending=True)
     wrong = (~agree[order]).cumsum(0)
-    allowed = int((1 - required) * len(ordered) + 1e-9)
+    kept = (len(ordered) - wrong).double() / len(ordered)
     # Images of equal confidence leave together, so a margin ends where a group of equals ends.
     ends = torch.cat([ordered[1:] != ordered[:-1], ordered.new_ones(1, dtype=torch.bool)])
-    good = ordered[ends & (wrong <= allowed)] if len(ordered) else ordered
-    return max(good.min().item(), 0.5) if len(good) else NEVER
+    good = ordered[ends & (kept >= required)] if len(ordered) else ordered
+    return max(good.min().item(), LEAST) if len(good) else NEVER

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import fingerprint, split_at
+from labsupport.methods.early_exit.features import split_at
 from labsupport.methods.early_exit.rules import Rules
 
 CHUNK = 50
@@ -30,10 +30,10 @@ class BranchedNetwork(nn.Module):
         if rules.origin.layer != layer:
             problem = f"rules of layer {rules.origin.layer} at layer {layer}"
             raise LabError(problem, "fit rules for this layer")
-        if rules.origin.network != fingerprint(model):
-            raise LabError("these rules were fitted to another network", "fit them to this one")
+        rules.check_network(model)
         self.rules = copy.deepcopy(rules)
         self.chunk = at_least_one(chunk)
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or scores (N, classes)."""
@@ -67,8 +67,9 @@ class Chunked(nn.Module):
 
     def __init__(self, model: nn.Module, chunk: int = CHUNK) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).eval()
+        self.model = copy.deepcopy(model)
         self.chunk = at_least_one(chunk)
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""

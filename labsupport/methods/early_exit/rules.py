@@ -18,7 +18,9 @@ from torch.nn.functional import linear
 
 from labsupport.errors import LabError
 from labsupport.files import whole
+from labsupport.methods.early_exit.features import fingerprint
 
+LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches
 
 
@@ -39,8 +41,8 @@ class Rules(nn.Module):
 
     The scores of all classes are one product with `weight` (classes, features) plus `bias`
     (classes,). The confidence is their softmax in float64; the rule of class c fires where it
-    is at least `margins[c]`, from 0.5 (so that no two rules fire together) to 1, or NEVER. Where
-    the features hold a NaN no rule fires.
+    is at least `margins[c]`, above 0.5 (so that no two rules fire together) and up to 1, or NEVER.
+    Where the features hold a NaN no rule fires.
     """
 
     weight: Tensor
@@ -82,13 +84,13 @@ class Rules(nn.Module):
     def with_margins(self, margins: Tensor) -> Rules:
         """The same scores with other margins (classes,).
 
-        Raises LabError for margins below 0.5, at which two rules could fire together.
+        Raises LabError for margins of 0.5 or less, at which two rules could fire together.
         """
-        if margins.shape != self.bias.shape or not bool((margins >= 0.5).all()):
+        if margins.shape != self.bias.shape or not bool((margins >= LEAST).all()):
             problem = f"margins {margins.tolist()} for {len(self.bias)} classes"
-            raise LabError(problem, "give one per class, each at least 0.5")
+            raise LabError(problem, "give one per class, each above 0.5")
         rules = copy.deepcopy(self)
-        rules.margins = margins.to(self.margins)
+        rules.margins.copy_(margins)
         return rules
 
     def only(self, *classes: int) -> Rules:
@@ -99,6 +101,11 @@ class Rules(nn.Module):
         margins = torch.full_like(self.margins, NEVER)
         margins[list(classes)] = self.margins[list(classes)]
         return self.with_margins(margins)
+
+    def check_network(self, model: nn.Module) -> None:
+        """Raises LabError for any network but the one whose answers the rules give."""
+        if self.origin.network != fingerprint(model):
+            raise LabError("these rules were fitted to another network", "fit them to this one")
 
     def save(self, path: Path) -> None:
         """Write the rules as one safetensors file, their origin in its metadata."""
