@@ -49,9 +49,10 @@ def shown(notebook):
     return "\n".join(parts)
 
 
-def test_the_sequence_has_no_gap():
-    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
-    assert numbers == list(range(len(numbers)))
+def test_each_number_is_given_once_and_what_a_lab_needs_comes_before_it():
+    assert len({path.name[:2] for path in NOTEBOOKS}) == len(NOTEBOOKS)
+    for path in NOTEBOOKS:
+        assert all(need < path.stem for need in read(path).metadata["labs"]["needs"])
 
 
 @each_lab
@@ -139,16 +140,18 @@ def test_graded_cells_have_names_of_their_own_and_a_hint(path):
 
 @pytest.mark.parametrize("profile", ["quick", "lab", "full"])
 def test_labs_that_share_networks_share_their_recipes(profile):
-    """Labs 02 and 03 read back what labs 01 and 02 trained: the same recipe, or they train anew."""
+    """A lab reads back what an earlier one trained: the same recipe, or it trains anew."""
     catalog = read_catalog(NOTEBOOKS[0].parent)
     parameters = all_parameters(catalog)
     chosen = load_profile(profile, NOTEBOOKS[0].parent / "profiles", parameters)
-    mlp, cnn, profiling = (
+    mlp, cnn, profiling, early_exit = (
         resolve(name, parameters[name], chosen, {})
-        for name in ("01_baseline_mlp", "02_baseline_cnn", "03_profiling")
+        for name in ("01_baseline_mlp", "02_baseline_cnn", "03_profiling", "09_early_exit")
     )
     for lab in (cnn, profiling):
         own = [lab[f"mlp_{name}"] for name in ("epochs", "batch_size", "lr")]
         assert own == [mlp[name] for name in ("epochs", "batch_size", "lr")]
     for name in ("lenet_epochs", "rules_epochs", "batch_size", "lr"):
         assert cnn[name] == profiling[name], name
+    for name in ("rules_epochs", "batch_size", "lr", "seeds"):
+        assert cnn[name] == early_exit[name], name

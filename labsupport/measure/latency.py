@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,23 @@ def clock_calls(
     return clock_turns(turns, rounds=rounds, calls=repeats, warmup=warmup)
 
 
+def clock_stream(
+    models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 7, threads: int = 1
+) -> Clocking:
+    """Clock models that take longer for some images than for others, such as early exits.
+
+    A clocked call runs all images of x through a model one by one, so that `image_ms` is the mean
+    time of one image at batch 1. Raises LabError when there is nothing to clock.
+    """
+    images = torch.split(x, 1)
+    turns = {
+        name: Turn(partial(_one_by_one, model, images), len(x), threads, x.device)
+        for name, model in models.items()
+    }
+    with evaluating(*models.values()), torch.inference_mode():
+        return clock_turns(turns, rounds=rounds, calls=1, warmup=1)
+
+
 def thread_sweep(
     model: nn.Module, x: Tensor, threads: Sequence[int], *, rounds: int = 20, calls: int = 10
 ) -> Clocking:
@@ -85,6 +103,11 @@ def batch_sweep(
     turns = {f"batch {size}": inference(model, x[:size], threads=threads) for size in batches}
     with evaluating(model), torch.inference_mode():
         return clock_turns(turns, rounds=rounds, calls=calls)
+
+
+def _one_by_one(model: nn.Module, images: Sequence[Tensor]) -> None:
+    for image in images:
+        run(model, image)
 
 
 def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:

@@ -1,5 +1,13 @@
 """Early exit: linear sufficient rules on a trained network's features, and BranchyNet."""
 
+from labsupport.methods.early_exit.branchy import (
+    BranchyNet,
+    attach_branches,
+    entropy,
+    joint_objective,
+    side_branch,
+)
+from labsupport.methods.early_exit.branchy_search import exit_answers, search_thresholds
 from labsupport.methods.early_exit.features import collect, split_at
 from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
@@ -10,14 +18,21 @@ __all__ = [
     "NEVER",
     "Answers",
     "BranchedNetwork",
+    "BranchyNet",
     "Chunked",
     "Rules",
     "RulesRecipe",
     "answers",
+    "attach_branches",
     "calibrate",
     "collect",
+    "entropy",
+    "exit_answers",
     "fit_rules",
+    "joint_objective",
     "least_margins",
     "load_rules",
+    "search_thresholds",
+    "side_branch",
     "split_at",
 ]
