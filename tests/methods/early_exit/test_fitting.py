@@ -140,9 +140,10 @@ def test_the_network_and_the_random_state_stay_as_they_were():
     assert torch.equal(TRAIN.x, images)
 
 
-def test_dropout_is_off_in_the_answers_and_the_mode_does_not_matter():
-    first = fit_rules(toy_network().eval(), 2, TRAIN, SHORT)
-    assert same(snapshot(first), snapshot(fit_rules(toy_network().train(), 2, TRAIN, SHORT)))
+@pytest.mark.parametrize("layer", [2, 7])
+def test_dropout_is_off_in_answers_and_features_whatever_the_mode(layer):
+    first = fit_rules(toy_network().eval(), layer, TRAIN, SHORT)
+    assert same(snapshot(first), snapshot(fit_rules(toy_network().train(), layer, TRAIN, SHORT)))
 
 
 def test_features_are_made_batch_by_batch(trained):
