@@ -142,8 +142,9 @@ def test_the_network_and_the_random_state_stay_as_they_were():
 
 @pytest.mark.parametrize("layer", [2, 7])
 def test_dropout_is_off_in_answers_and_features_whatever_the_mode(layer):
-    first = fit_rules(toy_network().eval(), layer, TRAIN, SHORT)
-    assert same(snapshot(first), snapshot(fit_rules(toy_network().train(), layer, TRAIN, SHORT)))
+    one, other = toy_network().eval(), toy_network().train()
+    rules = fit_rules(one, layer, TRAIN, SHORT)
+    assert same(snapshot(rules), snapshot(fit_rules(other, layer, TRAIN, SHORT)))
 
 
 def test_features_are_made_batch_by_batch(trained):
