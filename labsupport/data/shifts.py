@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -27,11 +29,23 @@ def shifted(x: Tensor, down: int, right: int) -> Tensor:
 
 
 def shifts(most: int) -> list[tuple[int, int]]:
-    """All (down, right) of up to `most` pixels, (0, 0) included: (2 most + 1)^2 of them."""
+    """All (down, right) of up to `most` pixels, (0, 0) included: (2 most + 1)^2 of them.
+
+    Raises LabError below 0.
+    """
+    if most < 0:
+        raise LabError(f"a shift of {most} pixels", "shift by 0 or more")
     steps = range(-most, most + 1)
     return list(product(steps, steps))
 
 
-def with_shifts(split: Split, most: int) -> list[Split]:
-    """A split once per shift of up to `most` pixels, labels unchanged."""
-    return [Split(shifted(split.x, *shift), split.y) for shift in shifts(most)]
+def with_shifts(split: Split, most: int) -> Iterator[Split]:
+    """A split once per shift in `shifts(most)`, labels unchanged, each made when asked for."""
+    for shift in shifts(most):
+        yield Split(shifted(split.x, *shift), split.y)
+
+
+def randomly_shifted(x: Tensor, most: int, generator: torch.Generator | None = None) -> Tensor:
+    """Images (N, C, H, W), all moved by the same shift, drawn from `shifts(most)`."""
+    moves = shifts(most)
+    return shifted(x, *moves[int(torch.randint(len(moves), (), generator=generator))])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from labsupport.data.shifts import shifted
+from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.network import CHUNK, at_least_one, in_chunks
 from labsupport.training import Objective
@@ -151,8 +151,8 @@ def side_branch(
 ) -> nn.Sequential:
     """A small classifier of features (C, H, W) or (features,), as one image has them.
 
-    Maps are first mixed down to `channels` by a 1x1 convolution: on one thread it takes a fifth of
-    the time of a strided 3x3 one, and less than any pooling. Then come `hidden` units.
+    Maps are first mixed down to `channels` by a 1x1 convolution, so that the `hidden` units that
+    follow see every position at little cost.
     """
     if len(feature_shape) == 1:
         return nn.Sequential(nn.Linear(feature_shape[0], classes))
@@ -186,18 +186,12 @@ def joint_objective(
         raise LabError(f"weights {tuple(weights)} of exits", "give weights from 0, one above it")
 
     def objective(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        exits = _branchy(model, len(weights)).all_logits(moved(x, shift))
+        exits = _branchy(model, len(weights)).all_logits(randomly_shifted(x, shift))
         losses = [cross_entropy(logits, y, label_smoothing=label_smoothing) for logits in exits]
         loss = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)])
         return loss.sum(), exits[-1]
 
     return objective
-
-
-def moved(x: Tensor, most: int) -> Tensor:
-    """Images (N, C, H, W), all moved by the same random up to `most` pixels each way."""
-    down, right = torch.randint(-most, most + 1, (2,)).tolist()
-    return shifted(x, down, right)
 
 
 def _branchy(model: nn.Module, exits: int) -> BranchyNet:

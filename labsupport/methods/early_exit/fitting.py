@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from labsupport.data import Split
-from labsupport.data.shifts import shifted, shifts
+from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import fingerprint, split_at
 from labsupport.methods.early_exit.rules import Origin, Rules
@@ -103,12 +103,10 @@ def _train(stem: nn.Module, head: nn.Module, train: Split, recipe: RulesRecipe, 
     optimizer = AdamW(head.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     scheduler = OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=max(steps, 2))
     generator = torch.Generator().manual_seed(seed)
-    moves = shifts(recipe.shift)
     for _ in range(recipe.epochs):
         for x, answers in train.batches(recipe.batch_size, generator):
-            move = moves[int(torch.randint(len(moves), (), generator=generator))]
             with torch.no_grad():
-                features = stem(shifted(x, *move))
+                features = stem(randomly_shifted(x, recipe.shift, generator))
             loss = cross_entropy(head(features), answers)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

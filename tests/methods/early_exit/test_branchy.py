@@ -7,12 +7,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.data import Split, Splits
+from labsupport.data.shifts import shifted, shifts
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.branchy import (
     attach_branches,
     entropy,
     joint_objective,
-    moved,
     side_branch,
 )
 from labsupport.training import Recipe, fit
@@ -247,16 +247,13 @@ def test_a_weight_of_zero_leaves_that_branch_untrained(net):
     assert net.segments[0][0].weight.grad.abs().sum() > 0
 
 
-def test_images_move_together_by_at_most_the_given_pixels():
-    x = torch.zeros(2, 1, 7, 7)
-    x[:, 0, 3, 3] = 1.0
+def test_the_joint_loss_is_that_of_moved_images(net):
+    x, y = images(4), torch.arange(4) % 3
+    losses = [joint_objective((0, 0, 1))(net, shifted(x, *m), y)[0].item() for m in shifts(1)]
     torch.manual_seed(0)
-    seen = set()
-    for _ in range(200):
-        down, right = (moved(x, 1)[:, 0] == 1).nonzero()[:, 1:].unique(dim=0)[0].tolist()
-        seen.add((down, right))
-    assert seen == {(row, column) for row in (2, 3, 4) for column in (2, 3, 4)}
-    assert torch.equal(moved(x, 0), x)
+    objective = joint_objective((0, 0, 1), shift=1)
+    seen = [objective(net, x, y)[0].item() for _ in range(100)]
+    assert sorted(set(seen)) == pytest.approx(sorted(losses))
 
 
 @pytest.mark.parametrize("weights", [(), (0, 0), (1, -1)])
