@@ -18,12 +18,13 @@ from torch.nn.functional import cross_entropy
 
 from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
+from labsupport.methods.early_exit.features import plain_copy
 from labsupport.methods.early_exit.network import CHUNK, at_least_one, in_chunks
 from labsupport.training import Objective
 
 
 class BranchyNet(nn.Module):
-    """A trunk with a branch after some of its layers; built by `attach_branches`.
+    """A trunk with a branch after some of its layers; `attach_branches` builds it of copies.
 
     In eval mode an image leaves at the first branch whose answer has an entropy below the
     branch's threshold, in nats. So a threshold of 0 never lets one leave (and its branch is not
@@ -34,17 +35,16 @@ class BranchyNet(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Sequential, branches: Mapping[int, nn.Module], chunk: int = CHUNK
+        self, trunk: nn.Sequential, branches: Mapping[int, nn.Module], chunk: int = CHUNK
     ) -> None:
         super().__init__()
         self.layers = tuple(sorted(branches))
-        trunk = copy.deepcopy(model)
         cuts = pairwise([0, *self.layers, len(trunk)])
         self.segments = nn.ModuleList([trunk[start:end] for start, end in cuts])
-        self.branches = nn.ModuleList([copy.deepcopy(branches[layer]) for layer in self.layers])
+        self.branches = nn.ModuleList([branches[layer] for layer in self.layers])
         self.thresholds = (0.0,) * len(self.layers)
         self.chunk = at_least_one(chunk)
-        self.train(model.training)
+        self.train(trunk.training)
 
     def with_thresholds(self, thresholds: Sequence[float]) -> Self:
         """A copy with other thresholds, first branch first.
@@ -133,17 +133,16 @@ def attach_branches(
 
     `branches` gives a branch by the number of leading modules of the trunk that run before it,
     such as `{2: side_branch(...)}` after the second module. No image leaves early until
-    `with_thresholds`. Raises LabError for a network that is no nn.Sequential, a layer outside it,
-    or no branch at all.
+    `with_thresholds`. Raises LabError for a network that is no nn.Sequential (or one with a forward
+    of its own), a layer outside it, or no branch at all.
     """
-    if not isinstance(model, nn.Sequential):
-        remedy = "write the network as an nn.Sequential"
-        raise LabError(f"a {type(model).__name__} has no layers to branch off after", remedy)
-    outside = sorted(set(branches) - set(range(1, len(model))))
+    trunk = plain_copy(model)
+    outside = sorted(set(branches) - set(range(1, len(trunk))))
     if outside or not branches:
         problem = f"a branch after layer {outside[0]}" if outside else "there is no branch"
-        raise LabError(problem, f"branch off after layers 1 to {len(model) - 1}")
-    return BranchyNet(model, branches, chunk)
+        raise LabError(problem, f"branch off after layers 1 to {len(trunk) - 1}")
+    copies = {layer: copy.deepcopy(branch) for layer, branch in branches.items()}
+    return BranchyNet(trunk, copies, chunk)
 
 
 def side_branch(

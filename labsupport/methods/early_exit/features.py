@@ -13,20 +13,30 @@ from labsupport.data import Batched
 from labsupport.errors import LabError
 
 
+def plain_copy(model: nn.Module) -> nn.Sequential:
+    """A copy of a network as a plain nn.Sequential, which can be cut anywhere.
+
+    Raises LabError for a network that is no nn.Sequential, or one with a forward of its own, which
+    its parts would not follow.
+    """
+    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
+        remedy = "write the network as an nn.Sequential without a forward of its own"
+        raise LabError(f"a {type(model).__name__} has no layers to cut between", remedy)
+    plain = nn.Sequential(*copy.deepcopy(model))
+    plain.training = model.training
+    return plain
+
+
 def split_at(model: nn.Module, layer: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Copies of a network's first `layer` modules (the stem) and of the others (the rest).
 
     Both are in eval mode. Layer 0 has an empty stem: its features are the images.
-    Raises LabError for a network that is no nn.Sequential (or one with a forward of its own, which
-    the parts would not follow) or a layer outside it.
+    Raises LabError as `plain_copy` does, and for a layer outside the network.
     """
-    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
-        remedy = "write the network as an nn.Sequential"
-        raise LabError(f"a {type(model).__name__} has no layers to cut between", remedy)
-    if not 0 <= layer < len(model):
-        raise LabError(f"there is no layer {layer} to exit before", f"choose 0 to {len(model) - 1}")
-    modules = list(copy.deepcopy(model))
-    return nn.Sequential(*modules[:layer]).eval(), nn.Sequential(*modules[layer:]).eval()
+    plain = plain_copy(model)
+    if not 0 <= layer < len(plain):
+        raise LabError(f"there is no layer {layer} to exit before", f"choose 0 to {len(plain) - 1}")
+    return plain[:layer].eval(), plain[layer:].eval()
 
 
 def collect(

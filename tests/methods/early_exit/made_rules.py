@@ -8,6 +8,20 @@ from labsupport.methods.early_exit.features import fingerprint
 from labsupport.methods.early_exit.rules import Origin, Rules
 
 
+class Doubled(nn.Sequential):
+    """A forward of its own: its layers in a row give something else."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Named(nn.Sequential):
+    """Layers in a row, but another way to make them."""
+
+    def __init__(self, width):
+        super().__init__(nn.Linear(3, width), nn.Linear(width, 2))
+
+
 def toy_images(n, seed):
     """8 x 8 images with a bright bar whose height says the class."""
     generator = torch.Generator().manual_seed(seed)

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from made_rules import Doubled, Named
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -182,6 +183,13 @@ def test_the_input_network_is_never_changed_nor_shared(trunk, training):
     assert not any((p == 1).all() for p in branch.parameters())
 
 
+def test_a_sequential_by_another_name_can_be_branched():
+    model, x = Named(4), torch.randn(2, 3)
+    net = attach_branches(model.eval(), {1: side_branch((4,), 2)})
+    assert torch.equal(net(x), model(x))
+    assert torch.equal(net.all_logits(x)[0], net.branches[0](model[0](x)))
+
+
 def test_other_thresholds_make_another_network_that_shares_nothing(net):
     other = net.with_thresholds(LEAVE_OFTEN)
     assert net.thresholds == (0.0, 0.0)
@@ -203,8 +211,9 @@ def test_a_layer_outside_the_trunk_is_explained(trunk, layer):
 
 
 def test_what_cannot_be_branched_is_explained(trunk):
-    with pytest.raises(LabError, match=r"nn\.Sequential"):
-        attach_branches(nn.Linear(2, 2), {1: side_branch((2,), 2)})
+    for other in (nn.Linear(2, 2), Doubled(nn.Linear(2, 2), nn.Linear(2, 2))):
+        with pytest.raises(LabError, match=r"write the network as an nn\.Sequential"):
+            attach_branches(other, {1: side_branch((2,), 2)})
     with pytest.raises(LabError, match="no branch"):
         attach_branches(trunk, {})
     with pytest.raises(LabError, match="at least 1"):

@@ -3,7 +3,7 @@ import weakref
 
 import pytest
 import torch
-from made_rules import same, snapshot, toy_images, toy_network, used
+from made_rules import Doubled, Named, same, snapshot, toy_images, toy_network, used
 from torch import nn
 
 from labsupport import models
@@ -48,11 +48,6 @@ def test_a_layer_outside_the_network_is_refused(model, layer):
         split_at(model, layer)
 
 
-class Doubled(nn.Sequential):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
 @pytest.mark.parametrize("other", [nn.Linear(2, 2), Doubled(nn.Linear(2, 2), nn.Linear(2, 2))])
 def test_what_does_not_run_its_layers_in_a_row_is_refused(other):
     with pytest.raises(LabError, match="no layers to cut between"):
@@ -60,10 +55,6 @@ def test_what_does_not_run_its_layers_in_a_row_is_refused(other):
 
 
 def test_a_sequential_by_another_name_can_be_cut():
-    class Named(nn.Sequential):
-        def __init__(self, width):
-            super().__init__(nn.Linear(3, width), nn.Linear(width, 2))
-
     model, x = Named(4), torch.randn(2, 3)
     stem, rest = split_at(model, 1)
     assert torch.equal(rest(stem(x)), model(x))
