@@ -7,19 +7,25 @@ from labsupport.methods.early_exit.branchy import (
     joint_objective,
     side_branch,
 )
-from labsupport.methods.early_exit.branchy_search import exit_answers, search_thresholds
+from labsupport.methods.early_exit.branchy_search import (
+    ExitAnswers,
+    exit_answers,
+    search_thresholds,
+)
 from labsupport.methods.early_exit.features import collect, split_at
-from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules
+from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpooled
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
-from labsupport.methods.early_exit.rules import NEVER, Rules, load_rules
+from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules, load_rules
 
 __all__ = [
     "NEVER",
     "Answers",
     "BranchedNetwork",
     "BranchyNet",
+    "Calibration",
     "Chunked",
+    "ExitAnswers",
     "Rules",
     "RulesRecipe",
     "answers",
@@ -35,4 +41,5 @@ __all__ = [
     "search_thresholds",
     "side_branch",
     "split_at",
+    "unpooled",
 ]

@@ -11,7 +11,7 @@ from labsupport.data import Split
 from labsupport.data.shifts import with_shifts
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import collect
-from labsupport.methods.early_exit.rules import LEAST, NEVER, Rules, confidences
+from labsupport.methods.early_exit.rules import LEAST, NEVER, Calibration, Rules, confidences
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +44,20 @@ class Answers:
         return (self.agree | ~self.exits(margins)).double().mean().item()
 
 
-def answers(rules: Rules, model: nn.Module, *parts: Split, batch_size: int = 100) -> Answers:
-    """The answers of rules and network to all images of the parts, in order.
+def answers(
+    rules: Rules, model: nn.Module, part: Split, shift: int = 0, batch_size: int = 100
+) -> Answers:
+    """The answers of rules and network to all images of a part, in order.
 
-    Raises LabError for rules of another network, or no image at all.
+    The whole part is answered once per shift of up to `shift` pixels, in the order of `shifts`.
+    Raises LabError for rules of another network, no image at all, or a shift that does not fit.
     """
     rules.check_network(model)
-    if not any(len(part) for part in parts):
+    if not len(part):
         raise LabError("there is no image to answer", "give at least one")
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
-    for part in parts:
-        for features, logits in collect(model, rules.origin.layer, part, batch_size):
+    for moved in with_shifts(part, shift):
+        for features, logits in collect(model, rules.origin.layer, moved, batch_size):
             confidence, ruled = confidences(rules(features)).max(1)
             rows.append((confidence, ruled, logits.argmax(1)))
     confidence, ruled, full = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -65,10 +68,12 @@ def calibrate(rules: Rules, model: nn.Module, val: Split, required: float, shift
     """The rules with the least margins that keep the required agreement on validation images.
 
     The validation images are also moved by up to `shift` pixels: nine times the images at 1, and
-    harder ones, so that the margins are on the safe side for images as they come.
+    harder ones, so that the margins are on the safe side for images as they come. The rules keep
+    this as their `calibration`.
     """
-    seen = answers(rules, model, *with_shifts(val, shift))
-    return rules.with_margins(least_margins(seen, len(rules.bias), required))
+    seen = answers(rules, model, val, shift)
+    margins = least_margins(seen, len(rules.bias), required)
+    return rules.with_margins(margins, Calibration(required, len(val), shift))
 
 
 def least_margins(seen: Answers, classes: int, required: float) -> Tensor:

@@ -36,13 +36,31 @@ class Origin:
     network: str
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How margins came about: the required agreement, on how many images, moved by how much.
+
+    Each of the `images` was seen once per shift of up to `shift` pixels. Raises LabError for an
+    agreement outside (0, 1], no image, or a shift below 0.
+    """
+
+    required: float
+    images: int
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.required <= 1 or self.images < 1 or self.shift < 0:
+            raise LabError(f"{self} cannot be", "give an agreement up to 1 on at least one image")
+
+
 class Rules(nn.Module):
     """A rule per class: linear scores of the features, and how sure is sure enough.
 
     The scores of all classes are one product with `weight` (classes, features) plus `bias`
     (classes,). The confidence is their softmax in float64; the rule of class c fires where it
     is at least `margins[c]`, above 0.5 (so that no two rules fire together) and up to 1, or NEVER.
-    Where the features hold a NaN no rule fires.
+    Where the features hold a NaN no rule fires. `calibration` says how the margins came about, None
+    where they were set by hand or not at all.
     """
 
     weight: Tensor
@@ -58,6 +76,7 @@ class Rules(nn.Module):
                 "give one row of weights per class",
             )
         self.origin = origin
+        self.calibration: Calibration | None = None
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", bias.detach())
         margins = torch.full((len(bias),), NEVER, dtype=torch.float64, device=weight.device)
@@ -81,8 +100,12 @@ class Rules(nn.Module):
         """Whether some rule fires, bool (N,); the class is then the one of the highest score."""
         return (confidences(scores) >= self.margins).any(1)
 
-    def with_margins(self, margins: Tensor) -> Rules:
-        """The same scores with other margins (classes,).
+    def extra_repr(self) -> str:
+        """What `print` shows: where the rules belong and how their margins came about."""
+        return f"{self.origin}, {self.calibration or 'not calibrated'}"
+
+    def with_margins(self, margins: Tensor, calibration: Calibration | None = None) -> Rules:
+        """The same scores with other margins (classes,), and how these came about.
 
         Raises LabError for margins of 0.5 or less, at which two rules could fire together.
         """
@@ -91,6 +114,7 @@ class Rules(nn.Module):
             raise LabError(problem, "give one per class, each above 0.5")
         rules = copy.deepcopy(self)
         rules.margins.copy_(margins)
+        rules.calibration = calibration
         return rules
 
     def only(self, *classes: int) -> Rules:
@@ -100,7 +124,7 @@ class Rules(nn.Module):
             raise LabError(problem, f"choose from 0 to {len(self.bias) - 1}")
         margins = torch.full_like(self.margins, NEVER)
         margins[list(classes)] = self.margins[list(classes)]
-        return self.with_margins(margins)
+        return self.with_margins(margins, self.calibration)
 
     def check_network(self, model: nn.Module) -> None:
         """Raises LabError for any network but the one whose answers the rules give."""
@@ -108,10 +132,13 @@ class Rules(nn.Module):
             raise LabError("these rules were fitted to another network", "fit them to this one")
 
     def save(self, path: Path) -> None:
-        """Write the rules as one safetensors file, their origin in its metadata."""
+        """Write the rules as one safetensors file, origin and calibration in its metadata."""
         state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
+        about = {"rules": json.dumps(asdict(self.origin))}
+        if self.calibration:
+            about["calibration"] = json.dumps(asdict(self.calibration))
         with whole(Path(path)) as temporary:
-            save_file(state, temporary, {"rules": json.dumps(asdict(self.origin))})
+            save_file(state, temporary, about)
 
 
 def load_rules(path: Path, device: torch.device | str = "cpu") -> Rules:
@@ -119,9 +146,10 @@ def load_rules(path: Path, device: torch.device | str = "cpu") -> Rules:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             state = {name: file.get_tensor(name) for name in ("weight", "bias", "margins")}
-            about = json.loads((file.metadata() or {})["rules"])
-        rules = Rules(state["weight"], state["bias"], _origin(about))
-        return rules.with_margins(state["margins"])
+            about = file.metadata() or {}
+        rules = Rules(state["weight"], state["bias"], _origin(json.loads(about["rules"])))
+        calibration = _calibration(json.loads(about.get("calibration", "null")))
+        return rules.with_margins(state["margins"], calibration)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LabError(f"{path} holds no rules: {error}", "fit the rules again") from error
 
@@ -133,3 +161,9 @@ def confidences(scores: Tensor) -> Tensor:
 
 def _origin(about: Mapping[str, Any]) -> Origin:
     return Origin(int(about["layer"]), tuple(about["feature_shape"]), str(about["network"]))
+
+
+def _calibration(about: Mapping[str, Any] | None) -> Calibration | None:
+    if about is None:
+        return None
+    return Calibration(float(about["required"]), int(about["images"]), int(about["shift"]))

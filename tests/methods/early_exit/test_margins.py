@@ -9,7 +9,14 @@ from made_rules import rules_by_chance, same, snapshot, toy_images, toy_network,
 from labsupport.data import Split
 from labsupport.data.shifts import shifted, shifts
 from labsupport.errors import LabError
-from labsupport.methods.early_exit import NEVER, Answers, answers, calibrate, least_margins
+from labsupport.methods.early_exit import (
+    NEVER,
+    Answers,
+    Calibration,
+    answers,
+    calibrate,
+    least_margins,
+)
 from labsupport.methods.early_exit.rules import LEAST
 
 NAN = float("nan")
@@ -126,17 +133,18 @@ def model():
     return toy_network()
 
 
+@pytest.mark.parametrize("most", [0, 1])
 @pytest.mark.parametrize("layer", [0, 2, 4])
-def test_answers_are_those_of_rules_and_network(model, layer):
+def test_answers_are_those_of_rules_and_network(model, layer, most):
     used(model)
     before = snapshot(model)
     rules = rules_by_chance(model, layer)
-    one, two = toy_images(13, 0), toy_images(8, 1)
-    made = answers(rules, model, one, two, batch_size=5)
+    split = toy_images(13, 0)
+    made = answers(rules, model, split, shift=most, batch_size=5)
     assert same(before, snapshot(model))
     model.eval()
     with torch.no_grad():
-        x = torch.cat([one.x, two.x])
+        x = torch.cat([shifted(split.x, *move) for move in shifts(most)])
         confidence, ruled = rules(model[:layer](x)).double().softmax(1).max(1)
         assert torch.equal(made.full, model(x).argmax(1))
     assert torch.equal(made.ruled, ruled)
@@ -163,7 +171,9 @@ def test_calibration_sees_the_images_moved(model, most):
     made = calibrate(rules, model, val, 0.6, shift=most)
     torch.testing.assert_close(made.margins, least_margins(by_hand, CLASSES, 0.6))
     assert torch.equal(made.weight, rules.weight)
+    assert made.calibration == Calibration(0.6, 40, most)
     assert (rules.margins == NEVER).all()
+    assert rules.calibration is None
 
 
 def test_calibrated_rules_keep_what_was_asked_for(model):
@@ -181,7 +191,12 @@ def test_rules_of_another_network_are_refused(model):
 
 def test_no_image_is_too_few(model):
     rules, empty = rules_by_chance(model, 2), toy_images(5, 0).take(0)
-    for parts in ((), (empty,), (empty, empty)):
+    for shift in (0, 1):
         with pytest.raises(LabError, match="no image to answer"):
-            answers(rules, model, *parts)
-    assert len(answers(rules, model, empty, toy_images(5, 0)).full) == 5
+            answers(rules, model, empty, shift=shift)
+
+
+@pytest.mark.parametrize("shift", [-1, 8])
+def test_a_shift_that_does_not_fit_is_refused(model, shift):
+    with pytest.raises(LabError, match=f"shift of {shift} pixels"):
+        answers(rules_by_chance(model, 2), model, toy_images(5, 0), shift=shift)

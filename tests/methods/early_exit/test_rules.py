@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from labsupport.errors import LabError
-from labsupport.methods.early_exit import NEVER, Rules, load_rules
+from labsupport.methods.early_exit import NEVER, Calibration, Rules, load_rules
 from labsupport.methods.early_exit.rules import LEAST, Origin, confidences
 
 ORIGIN = Origin(2, (1, 2, 2), "0123456789abcdef")
@@ -153,12 +153,40 @@ def test_saved_and_loaded_rules_are_the_same_to_the_bit(rules, tmp_path):
     rules.save(path)
     loaded = load_rules(path)
     assert loaded.origin == rules.origin
+    assert loaded.calibration is None
     state, state_loaded = rules.state_dict(), loaded.state_dict()
     assert state.keys() == state_loaded.keys()
     for name, values in state.items():
         assert state_loaded[name].dtype == values.dtype
         assert torch.equal(state_loaded[name], values)
     assert [file.name for file in path.parent.iterdir()] == ["rules.safetensors"]
+
+
+CALIBRATION = Calibration(0.999, 500, 1)
+
+
+def test_rules_remember_how_their_margins_came_about(rules, tmp_path):
+    sure = rules.with_margins(tensor(0.6, 0.7, NEVER), CALIBRATION)
+    sure.save(tmp_path / "r")
+    assert load_rules(tmp_path / "r").calibration == CALIBRATION
+    assert sure.only(1).calibration == CALIBRATION
+    assert sure.with_margins(tensor(0.6, 0.7, 0.8)).calibration is None  # set by hand since
+    assert rules.calibration is None
+
+
+def test_rules_print_where_they_belong_and_how_sure_they_are(rules):
+    assert "layer=2" in repr(rules)
+    assert "not calibrated" in repr(rules)
+    sure = rules.with_margins(rules.margins, CALIBRATION)
+    assert "required=0.999, images=500, shift=1" in repr(sure)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"required": 0.0}, {"required": 1.1}, {"images": 0}, {"shift": -1}]
+)
+def test_calibrations_that_cannot_be_are_refused(wrong):
+    with pytest.raises(LabError, match="cannot be"):
+        Calibration(**{"required": 0.9, "images": 5, **wrong})
 
 
 def test_the_file_says_where_its_rules_belong(rules, tmp_path):
@@ -211,6 +239,9 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, changed):
         {"rules": json.dumps(ABOUT | {"layer": "two"})},
         {"rules": json.dumps(ABOUT | {"feature_shape": 4})},
         {"rules": json.dumps(ABOUT | {"feature_shape": ["a", "b"]})},
+        {"rules": json.dumps(ABOUT), "calibration": "no json"},
+        {"rules": json.dumps(ABOUT), "calibration": '{"required": 2, "images": 5, "shift": 0}'},
+        {"rules": json.dumps(ABOUT), "calibration": '{"required": 0.9}'},
     ],
 )
 def test_a_file_that_does_not_say_where_it_belongs_is_refused(tmp_path, metadata):
