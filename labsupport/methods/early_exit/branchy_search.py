@@ -45,8 +45,10 @@ def exit_answers(net: BranchyNet, split: Batched, batch_size: int = 100) -> Exit
         raise LabError("there is no image to search thresholds on", "give at least one")
     was_training = net.training
     net.eval()
-    rows = [(net.all_logits(x), y) for x, y in split.batches(batch_size)]
-    net.train(was_training)
+    try:
+        rows = [(net.all_logits(x), y) for x, y in split.batches(batch_size)]
+    finally:
+        net.train(was_training)
     logits = [torch.cat(exit_) for exit_ in zip(*(exits for exits, _ in rows), strict=True)]
     return ExitAnswers(
         torch.stack([entropy(branch) for branch in logits[:-1]], 1).cpu().numpy(),
@@ -81,18 +83,18 @@ def search_thresholds(
     if not 0 <= floor <= 1:
         raise LabError(f"a floor of {floor}", "give an accuracy from 0 to 1")
     seen = exit_answers(net, split)
-    table = front(_row(seen, thresholds, costs) for thresholds in candidates(seen, grid))
+    table = _front(_row(seen, thresholds, costs) for thresholds in _candidates(seen, grid))
     return _cheapest(table, floor, exits - 1), table
 
 
-def candidates(seen: ExitAnswers, grid: int) -> Iterable[Thresholds]:
+def _candidates(seen: ExitAnswers, grid: int) -> Iterable[Thresholds]:
     """All choices of thresholds to try; each branch may also never let an image leave."""
     columns = seen.entropies.T
     most = len(seen.labels) if len(columns) == 1 else grid
     return product(*(_steps(column, most) for column in columns))
 
 
-def front(rows: Iterable[dict[str, float]]) -> pd.DataFrame:
+def _front(rows: Iterable[dict[str, float]]) -> pd.DataFrame:
     """The rows that no other beats in cost and accuracy, by rising cost; of equals the first."""
     table = pd.DataFrame(rows).sort_values(
         ["cost", "accuracy"], ascending=[True, False], kind="stable"

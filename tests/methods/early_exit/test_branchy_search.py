@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from labsupport.methods.early_exit.branchy import attach_branches, entropy
 from labsupport.methods.early_exit.branchy_search import (
     ExitAnswers,
     exit_answers,
-    front,
     search_thresholds,
 )
 
@@ -128,10 +128,22 @@ def test_a_floor_that_nothing_reaches_lets_none_leave():
     assert search_thresholds(net, split, floor=0.6)[0] == (0.0,)
 
 
-def test_the_front_keeps_what_nothing_beats():
-    rows = [(3, 0.9), (1, 0.5), (2, 0.4), (2, 0.7), (2, 0.6), (3, 0.9), (4, 0.8)]
-    table = front({"cost": cost, "accuracy": accuracy} for cost, accuracy in rows)
-    assert list(table.itertuples(index=False, name=None)) == [(1, 0.5), (2, 0.7), (3, 0.9)]
+@settings(max_examples=40, deadline=None)
+@given(tables(2, 6))
+def test_the_front_is_what_no_choice_beats(rows):
+    net, split = made(rows, 2)
+    costs = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    _, table = search_thresholds(net, split, 0.0, costs.tolist(), grid=50)
+    steps = [0.0, *(entropy(split.x.view(-1, 2)) + 1e-6).unique().tolist()]
+    tried = [outcome(net, split, pair) for pair in product(steps, steps)]
+    choices = {(round(costs[exits].mean().item(), 9), accuracy) for exits, accuracy in tried}
+    front = [
+        (cost, right)
+        for cost, right in sorted(choices)
+        if not any((c, r) != (cost, right) and c <= cost and r >= right for c, r in choices)
+    ]
+    found = table[["cost", "accuracy"]].itertuples(index=False, name=None)
+    assert list(found) == [pytest.approx(choice) for choice in front]
 
 
 def test_an_image_that_is_no_number_stays_whatever_the_threshold():
@@ -151,6 +163,15 @@ def test_searching_leaves_mode_and_thresholds_as_they_were(training):
     assert thresholds > (0.0,)
     assert net.training is training
     assert net.thresholds == (0.0,)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_restored_where_an_image_does_not_fit(training):
+    net, _ = made([((2.0, 1.0), 0)], 1)
+    net.train(training)
+    with pytest.raises(IndexError):
+        exit_answers(net, Split(torch.zeros(2), torch.zeros(2)))
+    assert net.training is training
 
 
 def test_the_answers_of_all_batches_come_in_order():
