@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -19,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import plain_copy
-from labsupport.methods.early_exit.network import CHUNK, at_least_one, in_chunks
+from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, in_chunks, who_leaves
 from labsupport.training import Objective
 
 
@@ -84,7 +85,8 @@ class BranchyNet(nn.Module):
             if threshold <= 0:
                 x = in_chunks(segment, x, self.chunk)
                 continue
-            logits, leaves, x = self._stage(x, segment, branch, threshold)
+            judge = partial(_judge, segment, branch, threshold)
+            logits, leaves, x = who_leaves(judge, x, self.chunk)
             exits[rows[leaves]] = index
             answers.append(logits[leaves])
             order.append(rows[leaves])
@@ -95,19 +97,6 @@ class BranchyNet(nn.Module):
 
     def _stages(self) -> Iterator[tuple[nn.Module, nn.Module, float]]:
         return zip(self.segments, self.branches, self.thresholds, strict=False)
-
-    def _stage(
-        self, x: Tensor, segment: nn.Module, branch: nn.Module, threshold: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The branch's logits, who leaves, and the features of those who do not."""
-        parts = []
-        for part in torch.split(x, self.chunk):
-            features = segment(part)
-            logits = branch(features)
-            leaves = entropy(logits) < threshold
-            parts.append((logits, leaves, features[~leaves]))
-        logits, leaves, features = (torch.cat(column) for column in zip(*parts, strict=True))
-        return logits, leaves, features
 
     def _single(self, x: Tensor) -> Tensor:
         # One image needs no gathering, which would take longer than the first layers do.
@@ -191,6 +180,12 @@ def joint_objective(
         return loss.sum(), exits[-1]
 
     return objective
+
+
+def _judge(segment: nn.Module, branch: nn.Module, threshold: float, x: Tensor) -> Judged:
+    features = segment(x)
+    logits = branch(features)
+    return logits, entropy(logits) < threshold, features
 
 
 def _branchy(model: nn.Module, exits: int) -> BranchyNet:

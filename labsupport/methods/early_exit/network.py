@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from labsupport.methods.early_exit.features import split_at
 from labsupport.methods.early_exit.rules import Rules
 
 CHUNK = 50
+
+# Of a batch: the answers (N, classes), which images leave with them, bool (N,), and features.
+Judged = tuple[Tensor, Tensor, Tensor]
 
 
 class BranchedNetwork(nn.Module):
@@ -41,25 +45,20 @@ class BranchedNetwork(nn.Module):
 
     def exits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits or scores (N, classes), and which images left early, bool (N,)."""
-        heads = [self._head(part) for part in torch.split(x, self.chunk)]
-        scores, fired, left = (torch.cat(column) for column in zip(*heads, strict=True))
+        scores, fired, left = who_leaves(self._judge, x, self.chunk)
         if len(left):
             scores[~fired] = in_chunks(self.rest, left, self.chunk)
         return scores, fired
 
-    def _head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, who exits, and the features of those who do not."""
+    def _judge(self, x: Tensor) -> Judged:
         features = self.stem(x)
         scores = self.rules(features)
-        fired = self.rules.fired(scores)
-        return scores, fired, features[~fired]
+        return scores, self.rules.fired(scores), features
 
     def _single(self, x: Tensor) -> Tensor:
         # One image needs no gathering, which would take longer than the stem.
-        features = self.stem(x)
-        scores: Tensor = self.rules(features)
-        logits: Tensor = scores if self.rules.fired(scores) else self.rest(features)
-        return logits
+        scores, fired, features = self._judge(x)
+        return scores if fired else self.rest(features)
 
 
 class Chunked(nn.Module):
@@ -74,6 +73,16 @@ class Chunked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
         return in_chunks(self.model, x, self.chunk)
+
+
+def who_leaves(judge: Callable[[Tensor], Judged], x: Tensor, chunk: int) -> Judged:
+    """The batch judged `chunk` images at a time, with the features of those alone who stay."""
+    parts = []
+    for part in torch.split(x, chunk):
+        answers, leaves, features = judge(part)
+        parts.append((answers, leaves, features[~leaves]))
+    answers, leaves, features = (torch.cat(column) for column in zip(*parts, strict=True))
+    return answers, leaves, features
 
 
 def in_chunks(model: nn.Module, x: Tensor, chunk: int) -> Tensor:
