@@ -65,8 +65,11 @@ def clock_stream(
     """Clock models that take longer for some images than for others, such as early exits.
 
     A clocked call runs all images of x through a model one by one, so that `image_ms` is the mean
-    time of one image at batch 1. Raises LabError when there is nothing to clock.
+    time of one image at batch 1. Raises LabError when there is nothing to clock, or an image does
+    not fit.
     """
+    if not len(x):
+        raise LabError("a stream without images", "give at least one")
     images = torch.split(x, 1)
     turns = {
         name: Turn(partial(_one_by_one, model, images), len(x), threads, x.device)

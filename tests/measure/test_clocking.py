@@ -10,7 +10,15 @@ from torch import nn
 from labsupport.errors import LabError
 from labsupport.measure import clocking
 from labsupport.measure.clocking import Turn, clock_turns
-from labsupport.measure.latency import batch_sweep, clock, clock_calls, moving, thread_sweep, trace
+from labsupport.measure.latency import (
+    batch_sweep,
+    clock,
+    clock_calls,
+    clock_stream,
+    moving,
+    thread_sweep,
+    trace,
+)
 
 
 class FalseTime:
@@ -205,6 +213,51 @@ def test_sweeps_name_what_they_sweep(net):
     assert list(batches["batch"]) == [1, 4]
     with pytest.raises(LabError, match="a batch of 8 of 4 images"):
         batch_sweep(net, x, (1, 8))
+
+
+class Taking(nn.Module):
+    """A network that takes as many milliseconds for an image as the image says, times a factor."""
+
+    def __init__(self, clock, factor=1):
+        super().__init__()
+        self.clock, self.factor = clock, factor
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append((len(x), x.sum().item(), self.training, torch.is_inference_mode_enabled()))
+        self.clock.now += int(x.sum().item() * 1_000_000) * self.factor
+        return x
+
+
+def test_a_stream_is_clocked_by_the_mean_of_its_images(false_time):
+    x = torch.tensor([[1.0], [2.0], [9.0]])
+    models = {"once": Taking(false_time), "twice": Taking(false_time, 2)}
+    clocked = clock_stream(models, x, rounds=5)
+    table = clocked.table.set_index("name")
+    assert table.loc["once", "median_ms"] == 12
+    assert table["image_ms"].tolist() == [4, 8]
+    assert table["calls"].tolist() == [5, 5]
+    assert clocked.ratio("twice", "once").value == 2
+
+
+def test_a_stream_runs_its_images_one_by_one_as_they_infer(false_time):
+    model = Taking(false_time).train()
+    clock_stream({"net": model}, torch.tensor([[1.0], [2.0]]), rounds=1)
+    assert model.seen[:2] == [(1, 1.0, False, True), (1, 2.0, False, True)]
+    assert set(model.seen) == set(model.seen[:2])
+    assert model.training
+
+
+def test_a_stream_with_nothing_to_clock_is_explained(net):
+    with pytest.raises(LabError, match="nothing to clock"):
+        clock_stream({}, torch.zeros(2, 4))
+    with pytest.raises(LabError, match="nothing to clock"):
+        clock_stream({"net": net}, torch.zeros(2, 4), rounds=0)
+    with pytest.raises(LabError, match="without images"):
+        clock_stream({"net": net}, torch.zeros(0, 4))
+    with pytest.raises(LabError, match="does not accept"):
+        clock_stream({"net": net.train()}, torch.zeros(2, 5))
+    assert net.training
 
 
 def test_a_trace_sees_every_sample_in_order(net):
