@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import plain_copy
-from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, in_chunks, who_leaves
+from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
 from labsupport.training import Objective
 
 
@@ -78,22 +78,8 @@ class BranchyNet(nn.Module):
 
         Exits are counted from 0; the last one, `len(layers)`, is the trunk's.
         """
-        rows = torch.arange(len(x), device=x.device)
-        exits = torch.full_like(rows, len(self.branches))
-        answers, order = [], []
-        for index, (segment, branch, threshold) in enumerate(self._stages()):
-            if threshold <= 0:
-                x = in_chunks(segment, x, self.chunk)
-                continue
-            judge = partial(_judge, segment, branch, threshold)
-            logits, leaves, x = who_leaves(judge, x, self.chunk)
-            exits[rows[leaves]] = index
-            answers.append(logits[leaves])
-            order.append(rows[leaves])
-            rows = rows[~leaves]
-        answers.append(in_chunks(self.segments[-1], x, self.chunk))
-        order.append(rows)
-        return torch.cat(answers)[torch.cat(order).argsort()], exits
+        judges = [partial(_judge, *stage) for stage in self._stages()]
+        return run_stages(judges, self.segments[-1], x, self.chunk)
 
     def _stages(self) -> Iterator[tuple[nn.Module, nn.Module, float]]:
         return zip(self.segments, self.branches, self.thresholds, strict=False)
@@ -184,6 +170,8 @@ def joint_objective(
 
 def _judge(segment: nn.Module, branch: nn.Module, threshold: float, x: Tensor) -> Judged:
     features = segment(x)
+    if threshold <= 0:
+        return features, torch.zeros(len(x), dtype=torch.bool, device=x.device), features
     logits = branch(features)
     return logits, entropy(logits) < threshold, features
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,10 @@ CHUNK = 50
 
 # Of a batch: the answers (N, classes), which images leave with them, bool (N,), and features.
 Judged = tuple[Tensor, Tensor, Tensor]
+Judge = Callable[[Tensor], Judged]
+Batch = tuple[Tensor, Tensor]  # which rows of the input, int64 (N,), and their features
+Stream = Iterable[Batch]
+Left = tuple[Tensor, int, Tensor]  # rows, the stage at which they left, their answers
 
 
 class BranchedNetwork(nn.Module):
@@ -45,10 +49,8 @@ class BranchedNetwork(nn.Module):
 
     def exits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits or scores (N, classes), and which images left early, bool (N,)."""
-        scores, fired, left = who_leaves(self._judge, x, self.chunk)
-        if len(left):
-            scores[~fired] = in_chunks(self.rest, left, self.chunk)
-        return scores, fired
+        answers, exits = run_stages([self._judge], self.rest, x, self.chunk)
+        return answers, exits == 0
 
     def _judge(self, x: Tensor) -> Judged:
         features = self.stem(x)
@@ -72,22 +74,57 @@ class Chunked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
-        return in_chunks(self.model, x, self.chunk)
+        return torch.cat([self.model(part) for part in torch.split(x, self.chunk)])
 
 
-def who_leaves(judge: Callable[[Tensor], Judged], x: Tensor, chunk: int) -> Judged:
-    """The batch judged `chunk` images at a time, with the features of those alone who stay."""
-    parts = []
-    for part in torch.split(x, chunk):
-        answers, leaves, features = judge(part)
-        parts.append((answers, leaves, features[~leaves]))
-    answers, leaves, features = (torch.cat(column) for column in zip(*parts, strict=True))
-    return answers, leaves, features
+def run_stages(
+    judges: Sequence[Judge], last: nn.Module, x: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Answers (N, classes) of a batch, and the stage at which each image left, int64 (N,).
+
+    The images that one stage leaves over are gathered for the next, and run on before more are
+    fetched, while their features are still in the cache. Those that no judge lets go leave with
+    the answer of `last`, at stage `len(judges)`.
+    """
+    left: list[Left] = []
+    rows = torch.arange(len(x), device=x.device)
+    stream: Stream = zip(torch.split(rows, chunk), torch.split(x, chunk), strict=True)
+    for stage, judge in enumerate(judges):
+        stream = gathered(_staying(judge, stage, stream, left), enough=chunk // 2)
+    left += [(rows, len(judges), last(features)) for rows, features in stream]
+    order = torch.cat([rows for rows, _, _ in left]).argsort()
+    exits = torch.cat([torch.full_like(rows, stage) for rows, stage, _ in left])
+    return torch.cat([answers for _, _, answers in left])[order], exits[order]
 
 
-def in_chunks(model: nn.Module, x: Tensor, chunk: int) -> Tensor:
-    """The model's output for a batch, `chunk` images at a time."""
-    return torch.cat([model(part) for part in torch.split(x, chunk)])
+def gathered(stream: Stream, enough: int) -> Stream:
+    """Small batches joined until there are `enough` images; what remains comes last."""
+    waiting: list[Batch] = []
+    for batch in stream:
+        waiting.append(batch)
+        if sum(len(rows) for rows, _ in waiting) >= enough:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    rows, features = zip(*batches, strict=True)
+    return torch.cat(rows), torch.cat(features)
+
+
+def _staying(judge: Judge, stage: int, stream: Stream, left: list[Left]) -> Stream:
+    """The images that stay; those that leave are noted in `left` with their answers."""
+    for rows, x in stream:
+        answers, leaves, features = judge(x)
+        if leaves.any():
+            left.append((rows[leaves], stage, answers[leaves]))
+            rows, features = rows[~leaves], features[~leaves]
+        if len(rows) or not len(x):  # an empty batch runs through, for its empty logits
+            yield rows, features
 
 
 def at_least_one(chunk: int) -> int:

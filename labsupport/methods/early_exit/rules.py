@@ -94,7 +94,10 @@ class Rules(nn.Module):
                 f"features of {tuple(features.shape[1:])} for rules on {self.origin.feature_shape}",
                 "give images of the size that the rules were fitted on",
             )
-        return linear(features.flatten(1), self.weight, self.bias)
+        rows = features.flatten(1)
+        if len(rows) == 1:  # a matrix and a vector, which is faster than two matrices
+            return torch.addmv(self.bias, self.weight, rows[0]).unsqueeze(0)
+        return linear(rows, self.weight, self.bias)
 
     def fired(self, scores: Tensor) -> Tensor:
         """Whether some rule fires, bool (N,); the class is then the one of the highest score."""

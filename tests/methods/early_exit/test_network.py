@@ -107,11 +107,12 @@ def test_the_rest_runs_only_for_those_left_over(model, n):
     net(x)
     assert sum(stem) == n
     assert sum(rest) == stayed
-    assert max([*stem, *rest]) <= 10
-    assert len(rest) == -(-stayed // 10)
+    assert max(stem) <= 10
+    assert max(rest, default=0) < 15  # fewer than 5 wait when the last 10 join them
+    assert min(rest[:-1], default=5) >= 5
 
 
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", SIZES[1:])
 def test_where_all_leave_the_rest_never_runs(model, n):
     net = branched(model, margins=SOONER)
     net.rules.bias[1] = 1e4
