@@ -53,8 +53,10 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def example(model: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Tensor:
-    """A batch of zeros (batch, *input_shape) where the model lies."""
-    return torch.zeros(batch, *input_shape, device=device_of(model))
+    """A batch of zeros (batch, *input_shape) where the model lies, in its precision."""
+    weights = (p.dtype for p in model.parameters() if p.is_floating_point())
+    dtype = next(weights, torch.get_default_dtype())
+    return torch.zeros(batch, *input_shape, device=device_of(model), dtype=dtype)
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,0 +1,128 @@
+"""Criteria: a number per filter that says how much the network would miss it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from labsupport.data import Batched
+from labsupport.errors import LabError
+from labsupport.measure.modes import evaluating
+from labsupport.methods.surgery import Group, gated
+
+Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
+Criterion = Callable[[nn.Module, Sequence[Group]], Scores]
+
+
+def l1(model: nn.Module, groups: Sequence[Group]) -> Scores:
+    """Sum of the absolute weights of each filter. Li et al. 2017, section 3.1."""
+    return {group.name: _over_filters(model, group, Tensor.abs) for group in groups}
+
+
+def l2(model: nn.Module, groups: Sequence[Group]) -> Scores:
+    """Euclidean norm of each filter's weights."""
+    return {group.name: _over_filters(model, group, Tensor.square).sqrt() for group in groups}
+
+
+def batch_norm_scale(model: nn.Module, groups: Sequence[Group]) -> Scores:
+    """Absolute scale of the batch norms that a channel passes. Liu et al. 2017, section 3.
+
+    Raises LabError for a group without a batch norm that scales.
+    """
+    return {group.name: _scales(model, group) for group in groups}
+
+
+def random(seed: int) -> Criterion:
+    """Any order is as good: what a criterion has to beat."""
+
+    def scores(_model: nn.Module, groups: Sequence[Group]) -> Scores:
+        draw = torch.Generator().manual_seed(seed)
+        return {
+            group.name: torch.rand(group.channels, generator=draw, dtype=torch.float64)
+            for group in groups
+        }
+
+    return scores
+
+
+def taylor(split: Batched, batch_size: int = 250) -> Criterion:
+    """First-order change of the loss without a channel, by one backward pass.
+
+    Per example the absolute mean over positions of activation times gradient, averaged over
+    examples, normalized to length 1 within a layer. Molchanov et al. 2017, section 2.2.
+    """
+
+    def scores(model: nn.Module, groups: Sequence[Group]) -> Scores:
+        with evaluating(model):
+            return {group.name: _taylor(model, group, split, batch_size) for group in groups}
+
+    return scores
+
+
+def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion:
+    """The loss with each channel removed, less the loss with all: what the others estimate.
+
+    The layers before a gate run once for a batch, those behind it once for each channel,
+    `at_once` channels in one pass.
+    """
+
+    def scores(model: nn.Module, groups: Sequence[Group]) -> Scores:
+        with evaluating(model), torch.inference_mode():
+            return {
+                group.name: _oracle(model, group, split, batch_size, at_once) for group in groups
+            }
+
+    return scores
+
+
+def _over_filters(model: nn.Module, group: Group, of_weight: Callable[[Tensor], Tensor]) -> Tensor:
+    weights = (model.get_submodule(name).get_parameter("weight") for name in group.producers)
+    sums = [of_weight(weight.detach().double()).flatten(1).sum(1) for weight in weights]
+    return torch.stack(sums).sum(0).cpu()
+
+
+def _scales(model: nn.Module, group: Group) -> Tensor:
+    scales = [
+        layer.weight.detach().double().abs().view(group.channels, -1).sum(1)
+        for layer in (model.get_submodule(member.layer) for member in group.followers)
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
+    ]
+    if not scales:
+        raise LabError(
+            f"no batch norm scales the channels of {group.name}", "take another criterion"
+        )
+    return torch.stack(scales).sum(0).cpu()
+
+
+def _taylor(model: nn.Module, group: Group, split: Batched, batch_size: int) -> Tensor:
+    total = torch.zeros(group.channels, dtype=torch.float64)
+    for x, y in split.batches(batch_size):
+        gate = torch.ones(len(x), group.channels, device=x.device, requires_grad=True)
+        with gated(model, group, gate):
+            loss = cross_entropy(model(x), y, reduction="sum")
+        # Activation times gradient, summed over positions, is the gradient by the gate. The number
+        # of positions is the same for all channels of a layer and leaves with the normalization.
+        (change,) = torch.autograd.grad(loss, gate)
+        total += change.abs().double().sum(0).cpu()
+    return normalize(total, dim=0)
+
+
+def _oracle(
+    model: nn.Module, group: Group, split: Batched, batch_size: int, at_once: int
+) -> Tensor:
+    change, seen = torch.zeros(group.channels, dtype=torch.float64), 0
+    for x, y in split.batches(batch_size):
+
+        def loss(gate: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+            with gated(model, group, gate):
+                total: Tensor = cross_entropy(model(x), y, reduction="sum")
+                return total
+
+        gates = 1 - torch.eye(group.channels, device=x.device)
+        without = torch.vmap(loss, chunk_size=at_once)(gates)
+        change += (without - loss(torch.ones_like(gates[0]))).double().cpu()
+        seen += len(x)
+    return change / seen

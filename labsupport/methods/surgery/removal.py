@@ -1,0 +1,136 @@
+"""Removing channels for good, and masking them: two networks that compute the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from labsupport.errors import LabError
+from labsupport.methods.surgery.groups import (
+    Group,
+    Member,
+    channel_groups,
+    group_of,
+    is_depthwise,
+)
+
+Removed = Mapping[str, Iterable[int]]  # which channels of which layer
+
+
+def remove_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Removed) -> nn.Module:
+    """A smaller copy without some filters or neurons, and without all that reads them.
+
+    `removed` names channels by a layer that makes them; a group's other layers lose theirs, too.
+    Raises LabError for a layer whose channels cannot be removed, a channel that is not there, or
+    when none would be left.
+    """
+    smaller = copy.deepcopy(model)
+    for group, gone in _by_group(model, input_shape, removed):
+        keep = torch.tensor([c for c in range(group.channels) if c not in gone])
+        for member in makers(group):
+            _keep_outputs(smaller.get_submodule(member.layer), features(keep, member))
+        for consumer in group.consumers:
+            _keep_inputs(smaller.get_submodule(consumer.layer), features(keep, consumer))
+    return smaller
+
+
+def mask_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Removed) -> nn.Module:
+    """A copy of full size in which the same channels are zero everywhere.
+
+    The zeros are the weights and biases that make a channel, and a batch norm's scale and shift.
+    Raises LabError as `remove_channels` does.
+    """
+    masked = copy.deepcopy(model)
+    for group, gone in _by_group(model, input_shape, removed):
+        channels = torch.tensor(sorted(gone))
+        for member in makers(group):
+            layer = masked.get_submodule(member.layer)
+            for parameter in layer.parameters(recurse=False):
+                parameter.data[features(channels, member)] = 0
+    return masked
+
+
+def shrink(model: nn.Module, input_shape: tuple[int, ...], widths: Mapping[str, int]) -> nn.Module:
+    """A copy that keeps the first so many channels of some layers: the shape, for other weights.
+
+    Raises LabError for a width below 1 or above the layer's own.
+    """
+    groups = channel_groups(model, input_shape)
+    removed = {}
+    for layer, width in widths.items():
+        group = group_of(layer, groups)
+        if not 1 <= width <= group.channels:
+            raise LabError(f"{layer} has {group.channels} channels, not {width}", "take fewer")
+        removed[layer] = range(width, group.channels)
+    return remove_channels(model, input_shape, removed)
+
+
+def widths(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """How many channels each group has that can be pruned, by the group's name."""
+    groups = channel_groups(model, input_shape)
+    return {group.name: group.channels for group in groups if not group.fixed}
+
+
+def makers(group: Group) -> list[Member]:
+    """The layers that hold weights for each channel of their output."""
+    return [*map(Member, group.producers), *group.followers]
+
+
+def features(channels: Tensor, member: Member) -> Tensor:
+    """The features of a layer that belong to some channels, in order."""
+    offsets = torch.arange(member.positions, device=channels.device)
+    return (channels[:, None] * member.positions + offsets).flatten()
+
+
+def _by_group(
+    model: nn.Module, input_shape: tuple[int, ...], removed: Removed
+) -> list[tuple[Group, set[int]]]:
+    groups = channel_groups(model, input_shape)
+    chosen: dict[str, tuple[Group, set[int]]] = {}
+    for layer, channels in removed.items():
+        group = group_of(layer, groups)
+        _, gone = chosen.setdefault(group.name, (group, set()))
+        gone.update(map(int, channels))
+        _check(layer, group.channels, gone)
+    return list(chosen.values())
+
+
+def _check(layer: str, channels: int, gone: set[int]) -> None:
+    outside = [c for c in sorted(gone) if not 0 <= c < channels]
+    if outside:
+        raise LabError(f"{layer} has no channel {outside[0]}", f"choose from 0 to {channels - 1}")
+    if len(gone) == channels:
+        raise LabError(f"no channel of {layer} would be left", "keep at least one")
+
+
+def _sliced(tensor: Tensor, keep: Tensor, dim: int = 0) -> Tensor:
+    """The kept part, a parameter again where it was one."""
+    part = tensor.detach().index_select(dim, keep.to(tensor.device))
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(part, tensor.requires_grad)
+    return part
+
+
+def _keep_outputs(layer: nn.Module, keep: Tensor) -> None:
+    """Slice what a layer holds for each output; a batch norm's statistics are such, too."""
+    own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    for name, tensor in own:
+        if tensor.dim():  # a batch norm's count of batches has none
+            setattr(layer, name, _sliced(tensor, keep))
+    if is_depthwise(layer):
+        _resize(layer, len(keep), "in_channels", "groups")
+    _resize(layer, len(keep), "out_features", "out_channels", "num_features")
+
+
+def _keep_inputs(layer: nn.Module, keep: Tensor) -> None:
+    layer.weight = _sliced(layer.get_parameter("weight"), keep, dim=1)
+    _resize(layer, len(keep), "in_features", "in_channels")
+
+
+def _resize(layer: nn.Module, size: int, *names: str) -> None:
+    for name in names:
+        if hasattr(layer, name):
+            setattr(layer, name, size)

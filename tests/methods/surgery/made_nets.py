@@ -1,0 +1,106 @@
+"""Small networks of every kind that surgery knows, and some that it does not."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import mobilenet_v2, resnet18
+
+from labsupport.models import build
+
+IMAGE = (1, 8, 8)
+
+
+class Block(nn.Module):
+    """A residual block with batch norms."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(width, 5, 3, padding=1), nn.BatchNorm2d(5)
+        self.conv2, self.norm2 = nn.Conv2d(5, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(out + x)
+
+
+class Residual(nn.Module):
+    """A stem, two blocks on the same channels, global average, one linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.blocks = nn.Sequential(Block(6), Block(6))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Functional(nn.Module):
+    """Everything but the weights written as calls, the flatten as a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 3, stride=2)
+        self.out = nn.Linear(6 * 4, 3)
+
+    def forward(self, x):
+        x = F.dropout(F.leaky_relu(self.first(x)), 0.5, self.training)
+        x = F.avg_pool2d(self.second(x).relu(), 1)
+        return self.out(x.view(x.size(0), -1))
+
+
+def plain():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.BatchNorm1d(24),
+        nn.Linear(24, 7),
+        nn.Tanh(),
+        nn.Dropout(0.5),
+        nn.Linear(7, 3),
+    )
+
+
+def depthwise():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 1),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.BatchNorm2d(6),
+        nn.ReLU6(),
+        nn.Conv2d(6, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+
+
+NETS = {
+    "plain": (plain, IMAGE),
+    "residual": (Residual, IMAGE),
+    "functional": (Functional, IMAGE),
+    "depthwise": (depthwise, IMAGE),
+    "rules_cnn": (lambda: build("rules_cnn", IMAGE, 3), IMAGE),
+    "mlp": (lambda: build("mlp", IMAGE, 3), IMAGE),
+    "resnet18": (lambda: resnet18(num_classes=3), (3, 32, 32)),
+    "mobilenet_v2": (lambda: mobilenet_v2(num_classes=3), (3, 32, 32)),
+}
+
+
+def made(name, seed=0):
+    """A network in eval mode, its batch norms with statistics unlike those of a new one."""
+    make, shape = NETS[name]
+    torch.manual_seed(seed)
+    net = make()
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.bias, layer.running_mean):
+                nn.init.uniform_(tensor, -1, 1)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    return net.double().eval(), shape
