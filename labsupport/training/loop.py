@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -22,8 +22,6 @@ from labsupport.data import Batched, Splits
 from labsupport.errors import LabError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-# Model, images and labels to the loss that is differentiated and the logits that are reported.
-Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 SCHEDULES = ("onecycle", "constant")
 
 
@@ -55,6 +53,18 @@ class Recipe:
             raise LabError(f"label smoothing of {self.label_smoothing}", "give 0 to below 1")
         if self.schedule not in SCHEDULES:
             raise LabError(f"no schedule {self.schedule!r}", f"choose one of {SCHEDULES}")
+
+
+class Step(NamedTuple):
+    """The loss that is differentiated; logits (N, classes) and labels (N,) that are reported."""
+
+    loss: Tensor
+    logits: Tensor
+    labels: Tensor
+
+
+# What to make of a model, images and what the split holds beside them: labels, or more than that.
+Objective = Callable[[nn.Module, Tensor, Tensor], Step]
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,9 @@ class Fit:
 def smoothed(label_smoothing: float) -> Objective:
     """The usual objective: cross-entropy in nats with smoothed labels (0: plain labels)."""
 
-    def objective(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(model: nn.Module, x: Tensor, y: Tensor) -> Step:
         logits = model(x)
-        return cross_entropy(logits, y, label_smoothing=label_smoothing), logits
+        return Step(cross_entropy(logits, y, label_smoothing=label_smoothing), logits, y)
 
     return objective
 
@@ -157,15 +167,15 @@ def train_epoch(
     for x, y in batches:
         if len(y) == 1 and seen:
             continue
-        loss, logits = objective(model, x, y)
+        loss, logits, labels = objective(model, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if scheduler:
             scheduler.step()
         logits = logits.detach()
-        loss_sum = loss_sum + cross_entropy(logits, y, reduction="sum")
-        correct = correct + (logits.argmax(1) == y).sum()
+        loss_sum = loss_sum + cross_entropy(logits, labels, reduction="sum")
+        correct = correct + (logits.argmax(1) == labels).sum()
         seen += len(y)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
 

@@ -103,7 +103,7 @@ def test_smoothed_labels_are_trained_on_and_plain_losses_reported(model, splits)
 def test_the_default_objective_is_the_recipes_cross_entropy_to_the_bit(model, splits, smoothing):
     def objective(network, x, y):
         logits = network(x)
-        return cross_entropy(logits, y, label_smoothing=smoothing), logits
+        return cross_entropy(logits, y, label_smoothing=smoothing), logits, y
 
     recipe = Recipe(2, 16, 0.02, label_smoothing=smoothing)
     default, explicit = fit(model, splits, recipe), fit(model, splits, recipe, objective=objective)
@@ -115,7 +115,7 @@ def test_the_default_objective_is_the_recipes_cross_entropy_to_the_bit(model, sp
 def test_another_objective_is_descended_and_its_logits_are_reported(model, splits):
     def contrary(network, x, y):
         logits = network(x)
-        return cross_entropy(logits, 1 - y), -logits
+        return cross_entropy(logits, 1 - y), -logits, y
 
     model[2].p = 0.0
     last = fit(model, splits, Recipe(8, 16, 0.02), objective=contrary).history.iloc[-1]

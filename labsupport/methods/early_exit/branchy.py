@@ -21,7 +21,7 @@ from labsupport.data.shifts import randomly_shifted
 from labsupport.errors import LabError
 from labsupport.methods.early_exit.features import plain_copy
 from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
-from labsupport.training import Objective
+from labsupport.training import Objective, Step
 
 
 class BranchyNet(nn.Module):
@@ -159,11 +159,11 @@ def joint_objective(
     if min(weights, default=0) < 0 or not any(weights):
         raise LabError(f"weights {tuple(weights)} of exits", "give weights from 0, one above it")
 
-    def objective(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(model: nn.Module, x: Tensor, y: Tensor) -> Step:
         exits = _branchy(model, len(weights)).all_logits(randomly_shifted(x, shift))
         losses = [cross_entropy(logits, y, label_smoothing=label_smoothing) for logits in exits]
         loss = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)])
-        return loss.sum(), exits[-1]
+        return Step(loss.sum(), exits[-1], y)
 
     return objective
 

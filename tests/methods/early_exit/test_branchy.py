@@ -228,7 +228,7 @@ def test_thresholds_that_do_not_fit_the_branches_are_explained(net, thresholds):
 
 def test_the_joint_loss_is_the_weighted_sum_and_so_is_its_gradient(net):
     x, y, weights = images(16), torch.arange(16) % 3, (1.0, 0.25, 0.5)
-    loss, logits = joint_objective(weights)(net, x, y)
+    loss, logits, _ = joint_objective(weights)(net, x, y)
     exits = net.all_logits(x)
     parts = [cross_entropy(exit_, y) for exit_ in exits]
     expected = sum(weight * part for weight, part in zip(weights, parts, strict=True))
@@ -245,12 +245,12 @@ def test_smoothed_labels_count_at_every_exit(net):
     x, y = images(8), torch.arange(8) % 3
     target = torch.nn.functional.one_hot(y, 3) * 0.7 + 0.1
     expected = sum(cross_entropy(exit_, target) for exit_ in net.all_logits(x))
-    loss, _ = joint_objective((1, 1, 1), label_smoothing=0.3)(net, x, y)
+    loss, *_ = joint_objective((1, 1, 1), label_smoothing=0.3)(net, x, y)
     torch.testing.assert_close(loss, expected)
 
 
 def test_a_weight_of_zero_leaves_that_branch_untrained(net):
-    loss, _ = joint_objective((0.0, 0.0, 1.0))(net, images(8), torch.arange(8) % 3)
+    loss, *_ = joint_objective((0.0, 0.0, 1.0))(net, images(8), torch.arange(8) % 3)
     loss.backward()
     assert all((p.grad == 0).all() for p in net.branches.parameters())
     assert net.segments[0][0].weight.grad.abs().sum() > 0
