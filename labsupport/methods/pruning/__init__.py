@@ -11,16 +11,33 @@ from labsupport.methods.pruning.schedules import (
     one_at_a_time,
     prune,
 )
+from labsupport.methods.pruning.search import Found, Stage, grid, search
+from labsupport.methods.pruning.unstructured import (
+    magnitude,
+    settled,
+    sparse_bytes,
+    sparsity,
+    with_sparse_linears,
+)
 
 __all__ = [
     "Criterion",
+    "Found",
     "Retrain",
     "Scores",
+    "Stage",
     "Widths",
     "along",
     "by_fraction",
     "criteria",
+    "grid",
     "least",
+    "magnitude",
     "one_at_a_time",
     "prune",
+    "search",
+    "settled",
+    "sparse_bytes",
+    "sparsity",
+    "with_sparse_linears",
 ]

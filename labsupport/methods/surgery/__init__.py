@@ -14,6 +14,7 @@ from labsupport.methods.surgery.removal import (
     shrink,
     widths,
 )
+from labsupport.methods.surgery.storage import load_pruned, save_pruned
 
 __all__ = [
     "Group",
@@ -21,9 +22,11 @@ __all__ = [
     "channel_groups",
     "gated",
     "group_of",
+    "load_pruned",
     "mask_channels",
     "prunable",
     "remove_channels",
+    "save_pruned",
     "shrink",
     "widths",
 ]

@@ -1,0 +1,87 @@
+"""A search for the cheapest shape that is still accurate enough, from aggressive to mild."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pandas as pd
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.methods.pruning.criteria import Criterion
+from labsupport.methods.pruning.schedules import Retrain, Widths, prune
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some training, and the validation accuracy below which a shape is given up after it."""
+
+    retrain: Retrain
+    floor: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to: the network (None where no shape would do) and its widths.
+
+    `table` has a row for each shape that was tried, cheapest first: a column for each layer's
+    width, cost, stages that were trained, val_accuracy after the last one, seconds (clocked),
+    chosen.
+    """
+
+    model: nn.Module | None
+    widths: dict[str, int] | None
+    table: pd.DataFrame
+
+
+def grid(choices: Mapping[str, Iterable[int]]) -> list[dict[str, int]]:
+    """All combinations of some widths for each layer."""
+    return [dict(zip(choices, widths, strict=True)) for widths in product(*choices.values())]
+
+
+def search(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    candidates: Iterable[Widths],
+    criterion: Criterion,
+    cost: Callable[[Widths], float],
+    stages: Sequence[Stage],
+    accuracy: Callable[[nn.Module], float],
+) -> Found:
+    """The first shape that passes all stages, tried from the lowest cost to the highest.
+
+    Every shape is pruned from `model` itself. `accuracy` has to look at validation data; early
+    stages with a lower floor and little training give up most shapes quickly. Raises LabError
+    without a candidate or a stage.
+    """
+    ordered = sorted(candidates, key=cost)
+    if not ordered or not stages:
+        raise LabError("nothing to search in", "give candidates and a stage of training")
+    rows: list[dict[str, object]] = []
+    for widths in ordered:
+        started = time.perf_counter()
+        smaller = prune(model, input_shape, widths, criterion)
+        smaller, trained, reached = _through(stages, smaller, accuracy)
+        chosen = reached >= stages[-1].floor and trained == len(stages)
+        seconds = time.perf_counter() - started
+        result = {"cost": cost(widths), "stages": trained, "val_accuracy": reached}
+        rows.append({**widths, **result, "seconds": seconds, "chosen": chosen})
+        if chosen:
+            return Found(smaller, dict(widths), pd.DataFrame(rows))
+    return Found(None, None, pd.DataFrame(rows))
+
+
+def _through(
+    stages: Sequence[Stage], model: nn.Module, accuracy: Callable[[nn.Module], float]
+) -> tuple[nn.Module, int, float]:
+    """The network after the stages that it got to, their number, and its last accuracy."""
+    trained, reached = 0, 0.0
+    for stage in stages:
+        model = stage.retrain(model)
+        trained, reached = trained + 1, accuracy(model)
+        if reached < stage.floor:
+            break
+    return model, trained, reached

@@ -1,0 +1,101 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.methods.pruning.unstructured import (
+    magnitude,
+    settled,
+    sparse_bytes,
+    sparsity,
+    with_sparse_linears,
+)
+
+
+def made():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 9),
+        nn.ReLU(), nn.Linear(9, 3, bias=False),
+    ).eval()  # fmt: skip
+
+
+IMAGES = torch.randn(5, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+WEIGHTS = 4 * 9 + 64 * 9 + 9 * 3
+
+
+@given(share=st.floats(0, 0.999))
+def test_the_smallest_of_all_layers_together_go(share):
+    net = made()
+    before = torch.cat([net[i].weight.detach().flatten() for i in (0, 4, 6)])
+    sparse = magnitude(net, share)
+    after = torch.cat([sparse[i].weight.detach().flatten() for i in (0, 4, 6)])
+    gone = after == 0
+    assert int(gone.sum()) == round(share * WEIGHTS)
+    assert torch.equal(after[~gone], before[~gone])
+    if 0 < gone.sum() < WEIGHTS:
+        assert before[gone].abs().max() <= before[~gone].abs().min()
+    assert sparsity(sparse) == pytest.approx(round(share * WEIGHTS) / WEIGHTS)
+
+
+def test_training_does_not_revive_a_weight():
+    sparse = copy.deepcopy(magnitude(made(), 0.7)).train()
+    optimizer = torch.optim.Adam(sparse.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        sparse(IMAGES).square().sum().backward()
+        optimizer.step()
+    assert sparsity(sparse) == pytest.approx(0.7, abs=1e-3)
+    assert sparsity(settled(sparse)) == sparsity(sparse)
+
+
+def test_settled_is_the_same_network_with_plain_weights():
+    net = made()
+    sparse = magnitude(net, 0.5)
+    plain = settled(sparse)
+    assert torch.equal(plain(IMAGES), sparse(IMAGES))
+    assert plain.state_dict().keys() == net.state_dict().keys()
+    assert sparsity(settled(net)) == sparsity(net) == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_a_sparse_product_is_the_dense_one(share):
+    sparse = magnitude(made(), share)
+    torch.testing.assert_close(with_sparse_linears(sparse)(IMAGES), sparse(IMAGES))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_bytes_are_those_of_values_columns_and_starts(share):
+    net = settled(magnitude(made(), share))
+    weights = [net[i].weight.detach().flatten(1).to_sparse_csr() for i in (0, 4, 6)]
+    stored = sum(
+        4 * (len(w.values()) + len(w.col_indices()) + len(w.crow_indices())) for w in weights
+    )
+    others = 4 * (4 + 9) + 4 * 4 * 4 + 8  # biases; the norm's four vectors, and its count
+    assert sparse_bytes(net) == stored + others
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_the_network_stays_as_it_was():
+    net = made()
+    before = copy.deepcopy(net.state_dict())
+    with_sparse_linears(magnitude(net, 0.9))
+    assert net.state_dict().keys() == before.keys()
+    assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_sparsity_that_cannot_be_is_refused(share):
+    with pytest.raises(LabError, match="sparsity"):
+        magnitude(made(), share)
+
+
+def test_a_network_without_weights_is_refused():
+    with pytest.raises(LabError, match="Flatten has no weights"):
+        magnitude(nn.Flatten(), 0.5)
