@@ -1,0 +1,82 @@
+"""Networks outside torch: exported to ONNX, and run by onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from labsupport.errors import LabError
+from labsupport.files import whole
+from labsupport.measure.modes import evaluating, example
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file as a network: float32 batches (N, ...) to logits, on the CPU.
+
+    `threads` are onnxruntime's own; torch's thread count does not reach it. Raises LabError for a
+    file that is missing or broken, and fewer than one thread.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        super().__init__()
+        if threads < 1:
+            raise LabError(f"cannot compute on {threads} threads", "give at least one thread")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            problem = f"{path} cannot be run ({type(error).__name__})"
+            raise LabError(problem, "give a file that export_onnx wrote") from None
+        self.input = self.session.get_inputs()[0].name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        (logits,) = self.session.run(None, {self.input: x.numpy()})
+        return torch.from_numpy(logits)
+
+
+def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:
+    """Write the network in eval mode as one ONNX file that takes batches of any size.
+
+    Raises LabError for a network that torch cannot export.
+    """
+    path = Path(path)
+    x = example(model, input_shape, batch=2)
+    with evaluating(model), whole(path) as temporary, _quiet():
+        try:
+            batch = {0: torch.export.Dim("batch")}
+            program = torch.onnx.export(
+                model, (x,), dynamo=True, dynamic_shapes=(batch,), verbose=False
+            )
+        except Exception as error:  # the exporter's errors share no base but Exception
+            problem = f"{type(model).__name__} cannot be exported ({type(error).__name__})"
+            raise LabError(problem, "try one that torch.export takes") from None
+        if program is None:
+            raise LabError(f"{type(model).__name__} was not exported", "try another network")
+        program.save(temporary, external_data=False)
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells its progress on every channel there is."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

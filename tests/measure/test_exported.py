@@ -1,0 +1,77 @@
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from labsupport.errors import LabError
+from labsupport.measure import latency
+from labsupport.measure.exported import OnnxNetwork, export_onnx
+from labsupport.methods.surgery import remove_channels
+from labsupport.models import build
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    net = remove_channels(build("lenet5", SHAPE), SHAPE, {"0": range(10), "7": range(300)})
+    return nn.Sequential(net[:6], nn.Dropout(0.5), net[6:]).train()
+
+
+@pytest.fixture(scope="module")
+def path(net, tmp_path_factory):
+    return export_onnx(net, SHAPE, tmp_path_factory.mktemp("onnx") / "net.onnx")
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_onnxruntime_gives_the_same_logits_for_any_batch(net, path, n):
+    x = torch.randn(n, *SHAPE)
+    net.eval()
+    torch.testing.assert_close(OnnxNetwork(path)(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_one_valid_file(net, path):
+    onnx.checker.check_model(str(path), full_check=True)
+    weights = 4 * sum(p.numel() for p in net.parameters())
+    assert weights < path.stat().st_size < weights + 50_000
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_exporting_says_nothing_and_changes_nothing(net, tmp_path, capfd):
+    net.train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    export_onnx(net, SHAPE, tmp_path / "again.onnx")
+    assert capfd.readouterr() == ("", "")
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
+
+
+def test_it_is_clocked_as_any_network(net, path):
+    nets = {"torch": net, "onnxruntime": OnnxNetwork(path)}
+    clocking = latency.clock(nets, torch.randn(1, *SHAPE), rounds=2, calls=2)
+    assert set(clocking.table["name"]) >= set(nets)
+
+
+@pytest.mark.parametrize("content", [None, b"not a network"])
+def test_a_file_that_is_no_network_is_refused(tmp_path, content):
+    path = tmp_path / "none.onnx"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(LabError, match=r"none\.onnx cannot be run"):
+        OnnxNetwork(path)
+
+
+def test_no_thread_is_refused(path):
+    with pytest.raises(LabError, match="0 threads"):
+        OnnxNetwork(path, threads=0)
+
+
+def test_a_network_that_cannot_be_exported_is_refused_and_leaves_no_file(tmp_path):
+    class Deciding(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(LabError, match="Deciding cannot be exported"):
+        export_onnx(Deciding(), SHAPE, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
