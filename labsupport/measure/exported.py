@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from labsupport.errors import LabError
 from labsupport.files import whole
-from labsupport.measure.modes import evaluating, example
+from labsupport.measure.modes import example
 
 
 class OnnxNetwork(nn.Module):
@@ -42,19 +43,25 @@ class OnnxNetwork(nn.Module):
         self.input = self.session.get_inputs()[0].name
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes)."""
-        (logits,) = self.session.run(None, {self.input: x.numpy()})
+        """Logits (N, classes). Raises LabError for a batch that does not fit."""
+        try:
+            logits, *_ = self.session.run(None, {self.input: x.detach().float().numpy()})
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            problem = f"the exported network does not take a batch of {tuple(x.shape)}"
+            raise LabError(problem, f"give {self.session.get_inputs()[0].shape}") from error
         return torch.from_numpy(logits)
 
 
 def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:
-    """Write the network in eval mode as one ONNX file that takes batches of any size.
+    """Write the network in eval mode as one ONNX file that takes float32 batches of any size.
 
-    Raises LabError for a network that torch cannot export.
+    What was written is run and compared. Raises LabError for a network that torch cannot export,
+    or that is another one then.
     """
     path = Path(path)
+    model = copy.deepcopy(model).cpu().float().eval()
     x = example(model, input_shape, batch=2)
-    with evaluating(model), whole(path) as temporary, _quiet():
+    with torch.no_grad(), whole(path) as temporary, _quiet():
         try:
             batch = {0: torch.export.Dim("batch")}
             program = torch.onnx.export(
@@ -66,7 +73,21 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
         if program is None:
             raise LabError(f"{type(model).__name__} was not exported", "try another network")
         program.save(temporary, external_data=False)
+        _check(model, OnnxNetwork(temporary), input_shape)
     return path
+
+
+def _check(model: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Raises LabError unless both say the same of one image and of three."""
+    for n in (1, 3):
+        x = torch.rand(n, *input_shape, generator=torch.Generator().manual_seed(n))
+        try:
+            alike = torch.allclose(model(x), exported(x), rtol=1e-3, atol=1e-4)
+        except RuntimeError:  # the network's own, for a batch that it does not take
+            alike = False
+        if not alike:
+            problem = f"{type(model).__name__} says something else of a batch of {n} when exported"
+            raise LabError(problem, "write its forward for batches of any size")
 
 
 @contextlib.contextmanager

@@ -75,3 +75,34 @@ def test_a_network_that_cannot_be_exported_is_refused_and_leaves_no_file(tmp_pat
     with pytest.raises(LabError, match="Deciding cannot be exported"):
         export_onnx(Deciding(), SHAPE, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+class Written(nn.Module):
+    """Its batch size stands in the code."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.out, self.size = nn.Linear(784, 3), size
+
+    def forward(self, x):
+        return self.out(x.view(self.size, 784))
+
+
+def test_a_network_for_one_batch_size_is_refused(tmp_path):
+    export_onnx(Written(-1), SHAPE, tmp_path / "any.onnx")
+    with pytest.raises(LabError):
+        export_onnx(Written(2), SHAPE, tmp_path / "two.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["any.onnx"]
+
+
+def test_a_network_of_double_precision_is_exported_in_single(tmp_path):
+    net = Written(-1).double()
+    exported = OnnxNetwork(export_onnx(net, SHAPE, tmp_path / "net.onnx"))
+    x = torch.rand(3, *SHAPE)
+    torch.testing.assert_close(exported(x), net(x.double()).float(), rtol=1e-4, atol=1e-5)
+    assert net.out.weight.dtype == torch.float64
+
+
+def test_a_batch_that_does_not_fit_is_refused(path):
+    with pytest.raises(LabError, match=r"does not take a batch of \(1, 3, 28, 28\)"):
+        OnnxNetwork(path)(torch.zeros(1, 3, 28, 28))

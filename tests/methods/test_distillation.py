@@ -81,7 +81,14 @@ def test_a_student_learns_the_teacher_and_not_the_labels(split):
 
 
 @pytest.mark.parametrize(
-    "given", [{"temperature": 0}, {"temperature": math.nan}, {"weight": 1.1}, {"weight": -0.1}]
+    "given",
+    [
+        {"temperature": 0},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"weight": 1.1},
+        {"weight": -0.1},
+    ],
 )
 def test_what_cannot_be_is_refused(given):
     with pytest.raises(LabError, match="temperature"):
@@ -91,3 +98,20 @@ def test_what_cannot_be_is_refused(given):
 def test_a_split_without_a_teacher_is_refused(split):
     with pytest.raises(LabError, match="no teacher"):
         soft_targets()(net(0), split.x, split.y)
+
+
+def test_a_teacher_of_other_classes_is_refused(split):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(LabError, match="3 classes learn from 5"):
+        soft_targets()(net(0), split.x, taught(split, other).y)
+
+
+def test_a_second_teacher_is_refused(split):
+    with pytest.raises(LabError, match="has a teacher already"):
+        taught(taught(split, net(0)), net(1))
+
+
+def test_labels_survive_a_teacher_of_low_precision():
+    many = Split(torch.zeros(400, 1, 2, 2).bfloat16(), torch.arange(400))
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(4, 400)).bfloat16()
+    assert torch.equal(taught(many, teacher).y[:, 0].long(), many.y)

@@ -56,7 +56,7 @@ def taylor(split: Batched, batch_size: int = 250) -> Criterion:
     """
 
     def scores(model: nn.Module, groups: Sequence[Group]) -> Scores:
-        with evaluating(model):
+        with evaluating(model), torch.enable_grad():
             return {group.name: _taylor(model, group, split, batch_size) for group in groups}
 
     return scores
@@ -66,8 +66,10 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
     """The loss with each channel removed, less the loss with all: what the others estimate.
 
     The layers before a gate run once for a batch, those behind it once for each channel,
-    `at_once` channels in one pass.
+    `at_once` channels in one pass. Raises LabError for less than one at once.
     """
+    if at_once < 1:
+        raise LabError(f"{at_once} channels at once", "take at least 1")
 
     def scores(model: nn.Module, groups: Sequence[Group]) -> Scores:
         with evaluating(model), torch.inference_mode():

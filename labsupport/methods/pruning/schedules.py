@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from labsupport.errors import LabError
-from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.surgery import channel_groups, group_of, remove_channels
+from labsupport.methods.pruning.criteria import Criterion, Scores
+from labsupport.methods.surgery import Group, channel_groups, group_of, remove_channels
 
 Widths = Mapping[str, int]  # channels that are left, by a layer that makes them
 Retrain = Callable[[nn.Module], nn.Module]
@@ -23,18 +23,39 @@ def prune(
     Raises LabError for a layer that cannot be pruned, or a width below 1 or above its own.
     """
     groups = channel_groups(model, input_shape)
-    chosen = {layer: group_of(layer, groups) for layer in widths}
-    for layer, width in widths.items():
-        if not 1 <= width <= chosen[layer].channels:
-            problem = f"{layer} has {chosen[layer].channels} channels, not {width}"
-            raise LabError(problem, "keep at least one and at most all")
+    chosen = chosen_groups(groups, widths)
     scores = criterion(model, [g for layer, g in chosen.items() if widths[layer] < g.channels])
+    return cut(model, input_shape, widths, scores)
+
+
+def cut(
+    model: nn.Module, input_shape: tuple[int, ...], widths: Widths, scores: Scores
+) -> nn.Module:
+    """As `prune`, with scores that are there already."""
+    chosen = chosen_groups(channel_groups(model, input_shape), widths)
     removed = {
         layer: least(scores[group.name], group.channels - widths[layer])
         for layer, group in chosen.items()
-        if group.name in scores
+        if widths[layer] < group.channels
     }
     return remove_channels(model, input_shape, removed)
+
+
+def chosen_groups(groups: Sequence[Group], widths: Widths) -> dict[str, Group]:
+    """The group of each layer in `widths`.
+
+    Raises LabError for a layer that cannot be pruned, a width that it cannot have, or two layers
+    whose channels go together.
+    """
+    chosen = {layer: group_of(layer, groups) for layer in widths}
+    for layer, group in chosen.items():
+        if widths[layer] not in range(1, group.channels + 1):
+            problem = f"{layer} has {group.channels} channels, not {widths[layer]}"
+            raise LabError(problem, "keep at least one and at most all")
+        if sum(other.name == group.name for other in chosen.values()) > 1:
+            problem = f"the channels of {layer} go together with those of another layer given"
+            raise LabError(problem, "give a width for one of them")
+    return chosen
 
 
 def along(
@@ -46,33 +67,47 @@ def along(
 ) -> Iterator[nn.Module]:
     """The network at each stop of a path: pruned from the one before, then retrained.
 
-    The optimizer has to be a new one each time, since the weights are; `fit` sees to that.
+    Pruning replaces the weights, so each retraining needs an optimizer of its own, as `fit` has.
     """
     for widths in path:
         model = retrain(prune(model, input_shape, widths, criterion))
         yield model
 
 
-def one_at_a_time(start: Widths, end: Widths) -> Iterator[Widths]:
-    """From `start` to `end` by one channel in each step, layer by layer."""
-    now = dict(start)
+def one_at_a_time(start: Widths, end: Widths) -> list[dict[str, int]]:
+    """From `start` to `end` by one channel in each step, layer by layer.
+
+    Raises LabError for an end that is wider than the start, or has another layer.
+    """
+    _check_narrower(start, end)
+    now, path = dict(start), []
     for layer in end:
         while now[layer] > end[layer]:
             now[layer] -= 1
-            yield dict(now)
+            path.append(dict(now))
+    return path
 
 
-def by_fraction(start: Widths, end: Widths, fraction: float) -> Iterator[Widths]:
+def by_fraction(start: Widths, end: Widths, fraction: float) -> list[dict[str, int]]:
     """From `start` to `end`, all layers at once, each time by a fraction of what is left.
 
-    Raises LabError for a fraction outside (0, 1).
+    Raises LabError for a fraction outside (0, 1), or an end as `one_at_a_time` does.
     """
+    _check_narrower(start, end)
     if not 0 < fraction < 1:
         raise LabError(f"a fraction of {fraction}", "give a number between 0 and 1")
-    now = {layer: start[layer] for layer in end}
+    now, path = {layer: start[layer] for layer in end}, []
     while any(now[layer] > width for layer, width in end.items()):
         now = {n: max(end[n], min(w - 1, round(w * (1 - fraction)))) for n, w in now.items()}
-        yield dict(now)
+        path.append(dict(now))
+    return path
+
+
+def _check_narrower(start: Widths, end: Widths) -> None:
+    for layer, width in end.items():
+        if width not in range(1, start.get(layer, 0) + 1):
+            problem = f"{layer} cannot end with {width} of {start.get(layer, 'no')} channels"
+            raise LabError(problem, "keep at least one and at most all")
 
 
 def least(scores: Tensor, count: int) -> list[int]:

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 
 import pandas as pd
 from torch import nn
 
 from labsupport.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.pruning.schedules import Retrain, Widths, prune
+from labsupport.methods.pruning.schedules import Retrain, Widths, chosen_groups, cut
+from labsupport.methods.surgery import channel_groups
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,27 @@ def search(
 ) -> Found:
     """The first shape that passes all stages, tried from the lowest cost to the highest.
 
-    Every shape is pruned from `model` itself. `accuracy` has to look at validation data; early
-    stages with a lower floor and little training give up most shapes quickly. Raises LabError
-    without a candidate or a stage.
+    Every shape is pruned from `model` itself, by one scoring. `accuracy` has to look at validation
+    data; early stages with a lower floor and little training give up most shapes quickly. Raises
+    LabError without a candidate or a stage.
     """
-    ordered = sorted(candidates, key=cost)
-    if not ordered or not stages:
+    costs = sorted(((cost(widths), dict(widths)) for widths in candidates), key=itemgetter(0))
+    if not costs or not stages:
         raise LabError("nothing to search in", "give candidates and a stage of training")
+    groups = channel_groups(model, input_shape)
+    layers = {name: g for _, widths in costs for name, g in chosen_groups(groups, widths).items()}
+    scores = criterion(model, list(layers.values()))
     rows: list[dict[str, object]] = []
-    for widths in ordered:
+    for its_cost, widths in costs:
         started = time.perf_counter()
-        smaller = prune(model, input_shape, widths, criterion)
+        smaller = cut(model, input_shape, widths, scores)
         smaller, trained, reached = _through(stages, smaller, accuracy)
         chosen = reached >= stages[-1].floor and trained == len(stages)
-        seconds = time.perf_counter() - started
-        result = {"cost": cost(widths), "stages": trained, "val_accuracy": reached}
-        rows.append({**widths, **result, "seconds": seconds, "chosen": chosen})
+        result = {"cost": its_cost, "stages": trained, "val_accuracy": reached}
+        result |= {"seconds": time.perf_counter() - started, "chosen": chosen}
+        rows.append({**widths, **result})
         if chosen:
-            return Found(smaller, dict(widths), pd.DataFrame(rows))
+            return Found(smaller, widths, pd.DataFrame(rows))
     return Found(None, None, pd.DataFrame(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,14 @@ class SparseLinear(nn.Module):
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.register_buffer("weight", layer.weight.detach().to_sparse_csr())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.register_buffer("weight", weight.detach().to_sparse_csr())
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> SparseLinear:
+        """A copy; torch has none for CSR tensors."""
+        return SparseLinear(self.weight.to_dense(), self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_features) to (N, out_features)."""
@@ -73,42 +78,62 @@ def settled(model: nn.Module) -> nn.Module:
     plain = copy.deepcopy(model)
     for layer in list(plain.modules()):
         if parametrize.is_parametrized(layer, "weight"):
-            weight = layer.get_submodule("parametrizations.weight")().detach()
+            masked = layer.get_submodule("parametrizations.weight")
+            trained = masked.get_parameter("original").requires_grad
             # Not remove_parametrizations: a copy shares its class with the original, and it would
             # take the weight off that class.
+            weight = nn.Parameter(masked().detach(), trained)
             layer.__class__ = type(layer).__bases__[0]
             del layer.parametrizations
-            layer.weight = nn.Parameter(weight)
+            layer.weight = weight
     return plain
 
 
 def sparsity(model: nn.Module) -> float:
-    """The share of zeros among the weights of convolutions and linear layers, 0 to 1."""
-    weights = [layer.weight for layer in model.modules() if isinstance(layer, WEIGHTED)]
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
-    return zeros / sum(weight.numel() for weight in weights)
+    """The share of zeros among the weights of convolutions and linear layers, 0 to 1.
+
+    Raises LabError for a network without such a layer.
+    """
+    weights = [w for _, w in _tensors(model) if w is not None]
+    if not weights:
+        raise LabError(f"a {type(model).__name__} has no weights", "give one that has")
+    return 1 - sum(map(_nonzero, weights)) / sum(weight.numel() for weight in weights)
 
 
 def sparse_bytes(model: nn.Module) -> int:
     """Bytes of all tensors if each weight matrix were stored as CSR: float32 and int32.
 
-    A value and its column for each non-zero weight, a start for each row and one more.
+    A value and its column for each non-zero weight, a start for each row and one more. Masks are
+    not stored.
     """
     total = 0
-    for layer in model.modules():
-        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-        for name, tensor in own:
-            is_weight = name == "weight" and isinstance(layer, WEIGHTED)
-            dense = tensor.numel() * tensor.element_size()
-            total += 4 * (2 * int((tensor != 0).sum()) + len(tensor) + 1) if is_weight else dense
+    for tensor, weight in _tensors(model):
+        if weight is None:
+            total += tensor.numel() * tensor.element_size()
+        else:
+            total += 4 * (2 * _nonzero(weight) + len(weight) + 1)
     return total
 
 
 def with_sparse_linears(model: nn.Module) -> nn.Module:
     """A copy in which every linear layer multiplies its non-zero weights alone."""
     sparse = settled(model)
-    for parent in list(sparse.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, SparseLinear(child))
+    if isinstance(sparse, nn.Linear):
+        return SparseLinear(sparse.weight, sparse.bias)
+    for name, child in list(sparse.named_modules(remove_duplicate=False)):
+        if isinstance(child, nn.Linear):
+            sparse.set_submodule(name, SparseLinear(child.weight, child.bias))
     return sparse
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """All tensors of a network without masks, each with itself if it is a matrix of weights."""
+    for layer in settled(model).modules():
+        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for name, tensor in own:
+            is_weight = name == "weight" and isinstance(layer, (*WEIGHTED, SparseLinear))
+            yield tensor, tensor if is_weight else None
+
+
+def _nonzero(weight: Tensor) -> int:
+    return weight._nnz() if weight.is_sparse_csr else int((weight != 0).sum())

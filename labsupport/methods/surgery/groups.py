@@ -7,39 +7,27 @@ too; channels that are added together (residual connections) can only go togethe
 
 from __future__ import annotations
 
-import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from scipy.cluster.hierarchy import DisjointSet
 from torch import fx, nn
-from torch.nn import functional as F
 
 from labsupport.errors import LabError
-from labsupport.methods.surgery.tracing import called, inputs, shape_of, trace
+from labsupport.methods.surgery.kinds import (
+    SIZES,
+    adds,
+    flattens,
+    has_written_size,
+    is_channelwise,
+    makes_channels,
+    works_on_channels,
+)
+from labsupport.methods.surgery.tracing import called, inputs, shape_of, trace, where
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-# What works on each channel by itself and makes nothing of a channel that is zero.
-CHANNELWISE_LAYERS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh,
-    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
-    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
-)  # fmt: skip
-CHANNELWISE_CALLS = {
-    F.relu, torch.relu, "relu", "relu_", F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu,
-    F.hardswish, torch.tanh, F.tanh, "tanh", F.dropout, F.dropout2d,
-    F.max_pool1d, F.max_pool2d, torch.max_pool2d, F.avg_pool1d, F.avg_pool2d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, "contiguous",
-}  # fmt: skip
-RESHAPES = {"flatten", "view", "reshape", torch.flatten, torch.reshape}
-ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-
-Key = tuple[str, str]  # ("in" or "out", layer), or ("fixed", node)
+Key = tuple[str, str]  # ("in", "on" or "out", layer), or ("fixed", node)
 
 
 @dataclass(frozen=True)
@@ -74,10 +62,11 @@ class Group:
         return self.producers[0]
 
 
-def channel_groups(model: nn.Module, input_shape: tuple[int, ...]) -> list[Group]:
+def channel_groups(model: nn.Module, input_shape: Sequence[int]) -> list[Group]:
     """All groups of channels that some layer of the network makes, in the order of the calls.
 
-    Raises LabError for a network that cannot be traced.
+    Layers that run in training alone (auxiliary heads) are not seen. Raises LabError for a network
+    that cannot be traced.
     """
     graph = trace(model, input_shape)
     return _Walk(graph).groups()
@@ -122,8 +111,8 @@ class _Walk:
         self.followers: dict[Member, Key] = {}
         self.consumers: dict[Member, Key] = {}
         for node in graph.graph.nodes:
-            if shape_of(node) is not None or node.op == "output":
-                self._visit(node)
+            self._visit(node)
+        self._fix_shared_weights()
 
     def groups(self) -> list[Group]:
         """What the walk has found."""
@@ -134,63 +123,82 @@ class _Walk:
 
     def _group(self, keys: list[Key]) -> Group:
         producers = [key for key in keys if key in self.sizes]
+        followers = tuple(m for m, key in self.followers.items() if key in keys)
+        consumers = tuple(m for m, key in self.consumers.items() if key in keys)
+        reasons = [self.fixed[key] for key in keys if key in self.fixed]
+        if len({self.sizes[key] for key in producers}) > 1:
+            reasons.append("layers of different sizes would have to lose them together")
+        for members in (followers, consumers):
+            if len({member.layer for member in members}) < len(members):
+                reasons.append("a layer works on them in two places, laid out differently")
+        if not consumers:
+            reasons.append("no layer reads them")
         return Group(
             channels=self.sizes[producers[0]],
             producers=tuple(layer for _, layer in producers),
-            followers=tuple(m for m, key in self.followers.items() if key in keys),
-            consumers=tuple(m for m, key in self.consumers.items() if key in keys),
-            fixed=next((self.fixed[key] for key in keys if key in self.fixed), ""),
+            followers=followers,
+            consumers=consumers,
+            fixed=next(iter(reasons), ""),
         )
 
     def _visit(self, node: fx.Node) -> None:
         layer = called(self.graph, node)
         if node.op == "placeholder":
-            self._fixed(node, "they are the network's input")
+            self._fixed(node, "they are joined with the network's input")
         elif node.op == "output":
             self._fix_inputs(node, "they are the network's output")
-        elif layer is not None and _makes_channels(layer, node):
+        elif shape_of(node) is None and (node.target in SIZES or not inputs(node)):
+            pass  # a number, such as the batch size for a reshape
+        elif layer is not None and makes_channels(layer, node):
             self._produce(node, layer)
-        elif layer is not None and _works_on_channels(layer):
-            self._pass(node)
-            member = Member(str(node.target), self.channels[node].positions)
-            self.followers[member] = self.channels[node].key
-        elif _is_channelwise(layer, node):
-            self._pass(node)
-        elif _flattens(layer, node):
+        elif layer is not None and works_on_channels(layer):
+            self._follow(node)
+        elif is_channelwise(layer, node):
+            self.channels[node] = self.channels[inputs(node)[0]]
+        elif flattens(layer, node):
             self._flatten(node)
-        elif _adds(node):
+        elif adds(node):
             self._add(node)
         else:
-            what = type(layer).__name__ if layer is not None else str(node.target)
-            self._fix_inputs(node, f"they go through {node.name} ({what})")
-            self._fixed(node, f"they come from {node.name} ({what})")
+            what = f"{where(node)} ({type(layer).__name__})" if layer is not None else where(node)
+            self._fix_inputs(node, f"they go through {what}")
+            self._fixed(node, f"they come from {what}")
 
     def _produce(self, node: fx.Node, layer: nn.Module) -> None:
         target = str(node.target)
         given = self.channels[inputs(node)[0]]
         read, made = ("in", target), ("out", target)
-        self.together.add(read)
+        self._join(given.key, read)
         self.together.add(made)
-        self.together.merge(given.key, read)
         self.consumers[Member(target, given.positions)] = read
         self.sizes[made] = len(layer.get_parameter("weight"))
         self.channels[node] = _Channels(made)
 
-    def _pass(self, node: fx.Node) -> None:
-        self.channels[node] = self.channels[inputs(node)[0]]
+    def _follow(self, node: fx.Node) -> None:
+        target = str(node.target)
+        given = self.channels[inputs(node)[0]]
+        self._join(given.key, ("on", target))
+        self.followers[Member(target, given.positions)] = ("on", target)
+        self.channels[node] = given
 
     def _flatten(self, node: fx.Node) -> None:
         source = inputs(node)[0]
         given, shape = self.channels[source], shape_of(source) or ()
         self.channels[node] = _Channels(given.key, given.positions * prod(shape[2:]))
+        if has_written_size(node):
+            self._fix_inputs(node, "the code of a reshape holds their number")
 
     def _add(self, node: fx.Node) -> None:
         given = [self.channels[source] for source in inputs(node)]
         for other in given[1:]:
-            self.together.merge(given[0].key, other.key)
+            self._join(given[0].key, other.key)
         self.channels[node] = given[0]
         if len({channels.positions for channels in given}) > 1:
-            self._fix_inputs(node, f"{node.name} adds maps to flat features")
+            self._fix_inputs(node, "maps are added to flat features")
+
+    def _join(self, key: Key, other: Key) -> None:
+        self.together.add(other)
+        self.together.merge(key, other)
 
     def _fixed(self, node: fx.Node, why: str) -> None:
         key = ("fixed", node.name)
@@ -202,49 +210,17 @@ class _Walk:
         for source in inputs(node):
             self.fixed.setdefault(self.channels[source].key, why)
 
-
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether a convolution has one filter for each channel, which sees no other."""
-    return isinstance(layer, CONVOLUTIONS) and (
-        1 < layer.groups == layer.in_channels == layer.out_channels
-    )
-
-
-def _makes_channels(layer: nn.Module, node: fx.Node) -> bool:
-    if isinstance(layer, nn.Linear):
-        return len(shape_of(node) or ()) == 2
-    return isinstance(layer, CONVOLUTIONS) and layer.groups == 1
+    def _fix_shared_weights(self) -> None:
+        """Layers that lend their weights to others cannot lose some of them alone."""
+        shared = _lenders(self.graph)
+        for key in [key for key in self.together if key[0] != "fixed" and key[1] in shared]:
+            self.fixed.setdefault(key, f"the weights of {key[1]} are used in two places")
 
 
-def _works_on_channels(layer: nn.Module) -> bool:
-    return isinstance(layer, NORMS) or is_depthwise(layer)
-
-
-def _is_channelwise(layer: nn.Module | None, node: fx.Node) -> bool:
-    if isinstance(layer, nn.PReLU):
-        return layer.num_parameters == 1
-    if layer is not None:
-        return isinstance(layer, CHANNELWISE_LAYERS)
-    return node.target in CHANNELWISE_CALLS or _averages(node)
-
-
-def _adds(node: fx.Node) -> bool:
-    """Whether tensors of one shape are added, as a residual connection does."""
-    shapes = [shape_of(source) for source in inputs(node)]
-    return node.target in ADDITIONS and len(shapes) == 2 and shapes[0] == shapes[1]
-
-
-def _averages(node: fx.Node) -> bool:
-    """A mean over all positions, as global average pooling is often written."""
-    if node.target not in {"mean", torch.mean}:
-        return False
-    before, after = shape_of(inputs(node)[0]) or (), shape_of(node) or ()
-    return before[:2] == after[:2] and all(side == 1 for side in after[2:])
-
-
-def _flattens(layer: nn.Module | None, node: fx.Node) -> bool:
-    """Whether maps (N, C, H, W) become (N, C·H·W), by whatever call."""
-    if not isinstance(layer, nn.Flatten) and node.target not in RESHAPES:
-        return False
-    before, after = shape_of(inputs(node)[0]) or (), shape_of(node) or ()
-    return tuple(after) == (*before[:1], prod(before[1:]))
+def _lenders(graph: fx.GraphModule) -> set[str]:
+    """Layers with a parameter that another one has, too, or that the code reads by itself."""
+    owners: dict[int, set[str]] = defaultdict(set)
+    for name, parameter in graph.named_parameters(remove_duplicate=False):
+        owners[id(parameter)].add(name.rpartition(".")[0])
+    read = {str(node.target).rpartition(".")[0] for node in graph.graph.find_nodes(op="get_attr")}
+    return read.union(*(names for names in owners.values() if len(names) > 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -14,8 +15,9 @@ from labsupport.methods.surgery.groups import (
     Member,
     channel_groups,
     group_of,
-    is_depthwise,
 )
+from labsupport.methods.surgery.kinds import is_depthwise
+from labsupport.methods.surgery.tracing import trace
 
 Removed = Mapping[str, Iterable[int]]  # which channels of which layer
 
@@ -34,13 +36,15 @@ def remove_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Rem
             _keep_outputs(smaller.get_submodule(member.layer), features(keep, member))
         for consumer in group.consumers:
             _keep_inputs(smaller.get_submodule(consumer.layer), features(keep, consumer))
+    trace(smaller, input_shape)  # what the groups did not foresee fails here, not at the user's
     return smaller
 
 
 def mask_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Removed) -> nn.Module:
     """A copy of full size in which the same channels are zero everywhere.
 
-    The zeros are the weights and biases that make a channel, and a batch norm's scale and shift.
+    The zeros are the weights and biases that make a channel, and a batch norm's scale, shift and
+    mean.
     Raises LabError as `remove_channels` does.
     """
     masked = copy.deepcopy(model)
@@ -48,21 +52,22 @@ def mask_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Remov
         channels = torch.tensor(sorted(gone))
         for member in makers(group):
             layer = masked.get_submodule(member.layer)
-            for parameter in layer.parameters(recurse=False):
-                parameter.data[features(channels, member)] = 0
+            for name, tensor in layer.state_dict().items():
+                if name in ("weight", "bias", "running_mean"):
+                    tensor[features(channels, member)] = 0
     return masked
 
 
-def shrink(model: nn.Module, input_shape: tuple[int, ...], widths: Mapping[str, int]) -> nn.Module:
+def shrink(model: nn.Module, input_shape: tuple[int, ...], to: Mapping[str, int]) -> nn.Module:
     """A copy that keeps the first so many channels of some layers: the shape, for other weights.
 
     Raises LabError for a width below 1 or above the layer's own.
     """
     groups = channel_groups(model, input_shape)
     removed = {}
-    for layer, width in widths.items():
+    for layer, width in to.items():
         group = group_of(layer, groups)
-        if not 1 <= width <= group.channels:
+        if width not in range(1, group.channels + 1):
             raise LabError(f"{layer} has {group.channels} channels, not {width}", "take fewer")
         removed[layer] = range(width, group.channels)
     return remove_channels(model, input_shape, removed)
@@ -93,9 +98,20 @@ def _by_group(
     for layer, channels in removed.items():
         group = group_of(layer, groups)
         _, gone = chosen.setdefault(group.name, (group, set()))
-        gone.update(map(int, channels))
+        gone.update(_numbers(layer, channels))
         _check(layer, group.channels, gone)
     return list(chosen.values())
+
+
+def _numbers(layer: str, channels: Iterable[int]) -> list[int]:
+    try:
+        given = list(channels)
+        if any(isinstance(channel, bool) for channel in given):
+            raise TypeError
+        return [operator.index(channel) for channel in given]
+    except TypeError:
+        problem = f"{channels!r} are no channels of {layer}"
+        raise LabError(problem, "give their numbers, from 0") from None
 
 
 def _check(layer: str, channels: int, gone: set[int]) -> None:

@@ -146,3 +146,25 @@ def test_no_criterion_changes_the_network(net, split):
     assert all(parameter.grad is None for parameter in net.parameters())
     assert all(layer.training for layer in net.modules())
     assert not any(layer._forward_pre_hooks for layer in net.modules())
+
+
+def test_criteria_work_in_low_precision_and_without_gradients(net, split):
+    low = copy.deepcopy(net).bfloat16().eval()
+    rounded = Split(split.x.bfloat16(), split.y)
+    with torch.no_grad():
+        for criterion in (criteria.taylor(rounded), criteria.oracle(rounded)):
+            assert all(
+                scores.isfinite().all() for scores in criterion(low, groups_of(low)).values()
+            )
+
+
+def test_a_group_that_cannot_be_pruned_is_refused(net, split):
+    groups = channel_groups(net, SHAPE)
+    for criterion in (criteria.taylor(split), criteria.oracle(split)):
+        with pytest.raises(LabError, match="channels of 9 cannot be removed"):
+            criterion(net, groups)
+
+
+def test_less_than_one_channel_at_once_is_refused(split):
+    with pytest.raises(LabError, match="0 channels at once"):
+        criteria.oracle(split, at_once=0)

@@ -80,7 +80,7 @@ def test_a_path_that_goes_nowhere_is_empty():
 @pytest.mark.parametrize("fraction", [0, 1, -1, float("nan")])
 def test_a_fraction_that_is_none_is_refused(fraction):
     with pytest.raises(LabError, match="fraction"):
-        next(by_fraction({"a": 3}, {"a": 1}, fraction))
+        by_fraction({"a": 3}, {"a": 1}, fraction)
 
 
 @pytest.mark.parametrize("width", [0, 5, -1])
@@ -98,3 +98,25 @@ def test_equal_scores_go_in_order_and_nan_is_refused():
     assert least(torch.tensor([1.0, 0.0, 0.0, 0.0]), 2) == [1, 2]
     with pytest.raises(LabError, match="no number"):
         least(torch.tensor([1.0, float("nan")]), 1)
+
+
+@pytest.mark.parametrize("end", [{"a": 4}, {"a": 0}, {"b": 1}, {"a": 1.5}])
+def test_an_end_that_is_not_narrower_is_refused(end):
+    for path in (lambda: one_at_a_time({"a": 3}, end), lambda: by_fraction({"a": 3}, end, 0.5)):
+        with pytest.raises(LabError, match="cannot end with"):
+            path()
+
+
+def test_two_widths_for_channels_that_go_together_are_refused():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.o = nn.Linear(36, 8), nn.Linear(36, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.o(self.a(x.flatten(1)) + self.b(x.flatten(1)))
+
+    net = Sum()
+    assert widths(prune(net, SHAPE, {"b": 3}, criteria.l2), SHAPE) == {"a": 3}
+    with pytest.raises(LabError, match="channels of a go together"):
+        prune(net, SHAPE, {"a": 5, "b": 3}, criteria.l2)

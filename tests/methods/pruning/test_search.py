@@ -86,6 +86,7 @@ def test_every_shape_starts_from_the_network_itself(net):
     seen = []
     stage = Stage(lambda m: (seen.append(m[0].weight.abs().sum().item()), spoil(m))[1], 1.0)
     search(net, SHAPE, grid({"0": [1, 2], "3": [1]}), criteria.l2, cost, [stage], lambda _: 0.0)
+    assert len(seen) == 2
     assert all(total > 0 for total in seen)
     assert torch.equal(net[0].weight, before)
 
@@ -102,3 +103,17 @@ def test_nothing_to_search_in_is_refused(net, candidates, floors):
 def test_a_candidate_that_cannot_be_is_refused_by_name(net):
     with pytest.raises(LabError, match="0 has 4 channels, not 9"):
         run(net, [{"0": 9, "3": 1}], 0.5)
+
+
+def test_filters_are_scored_once(net):
+    calls = []
+
+    def counting(model, groups):
+        calls.append([group.name for group in groups])
+        return criteria.l2(model, groups)
+
+    search(
+        net, SHAPE, grid({"0": [1, 2], "3": [1, 2]}), counting, cost,
+        [Stage(lambda m: m, 1.0)], width_of,
+    )  # fmt: skip
+    assert [sorted(names) for names in calls] == [["0", "3"]]

@@ -8,6 +8,7 @@ from torch import nn
 
 from labsupport.errors import LabError
 from labsupport.methods.pruning.unstructured import (
+    SparseLinear,
     magnitude,
     settled,
     sparse_bytes,
@@ -99,3 +100,39 @@ def test_a_sparsity_that_cannot_be_is_refused(share):
 def test_a_network_without_weights_is_refused():
     with pytest.raises(LabError, match="Flatten has no weights"):
         magnitude(nn.Flatten(), 0.5)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_bytes_and_sparsity_are_those_of_the_network_however_it_holds_its_zeros():
+    masked = magnitude(nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.Linear(20, 3)), 0.9)
+    forms = [masked, settled(masked), with_sparse_linears(masked)]
+    assert len({sparse_bytes(net) for net in forms}) == 1
+    assert [sparsity(net) for net in forms] == pytest.approx([0.9] * 3, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_shared_and_lone_linear_layers_become_sparse_too():
+    layer = nn.Linear(8, 8)
+    net = with_sparse_linears(nn.Sequential(layer, nn.ReLU(), layer))
+    assert isinstance(net[0], SparseLinear)
+    assert isinstance(net[2], SparseLinear)
+    assert isinstance(with_sparse_linears(layer), SparseLinear)
+
+
+def test_frozen_weights_stay_frozen():
+    net = made()
+    net[4].weight.requires_grad_(False)
+    assert not settled(magnitude(net, 0.5))[4].weight.requires_grad
+
+
+def test_copies_of_a_masked_network_are_settled_apart():
+    one = magnitude(made(), 0.5)
+    two = copy.deepcopy(one)
+    settled(one)
+    assert sparsity(two) == sparsity(one) == pytest.approx(0.5, abs=1e-3)
+    assert torch.equal(one(IMAGES), two(IMAGES))
+
+
+def test_the_sparsity_of_no_weights_is_refused():
+    with pytest.raises(LabError, match="no weights"):
+        sparsity(nn.Flatten())

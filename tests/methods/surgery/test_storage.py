@@ -1,9 +1,11 @@
+import copy
 import subprocess
 import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from labsupport.errors import LabError
 from labsupport.methods.surgery import load_pruned, remove_channels, save_pruned
@@ -35,8 +37,6 @@ with torch.inference_mode():
     save_file({"y": net(load_file(folder / "x.safetensors")["x"])}, folder / "y.safetensors")
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    from safetensors.torch import load_file
-
     with torch.inference_mode():
         torch.testing.assert_close(load_file(tmp_path / "y.safetensors")["y"], pruned(x))
 
@@ -71,3 +71,23 @@ def test_weights_of_another_shape_are_refused(pruned, tmp_path):
     with pytest.raises(LabError):
         save_pruned(pruned, other, tmp_path / "net.safetensors")
     assert load_pruned(tmp_path / "net.safetensors")[0].out_channels == 5
+
+
+def test_precision_and_the_random_state_are_kept(pruned, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_pruned(pruned.double(), SPEC, path)
+    before = torch.get_rng_state()
+    loaded = load_pruned(path)
+    assert torch.equal(torch.get_rng_state(), before)
+    x = torch.randn(2, *SPEC.input_shape).double()
+    assert torch.equal(loaded(x), pruned(x))
+
+
+def test_another_network_of_the_same_weights_is_refused(pruned, tmp_path):
+    other = copy.deepcopy(pruned)
+    other[1] = nn.Tanh()
+    with pytest.raises(LabError, match="no lenet5 with fewer channels"):
+        save_pruned(other, SPEC, tmp_path / "net.safetensors")
+    with pytest.raises(LabError, match="do not belong to a lenet5"):
+        save_pruned(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), SPEC, tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
