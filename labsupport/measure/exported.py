@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labsupport.errors import LabError
 from labsupport.files import whole
-from labsupport.measure.modes import example
+from labsupport.measure.modes import example, some_threads
 
 
 class OnnxNetwork(nn.Module):
@@ -28,10 +28,8 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         super().__init__()
-        if threads < 1:
-            raise LabError(f"cannot compute on {threads} threads", "give at least one thread")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = some_threads(threads)
         options.inter_op_num_threads = 1
         try:
             self.session = onnxruntime.InferenceSession(

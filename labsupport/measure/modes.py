@@ -40,9 +40,14 @@ def on_threads(threads: int) -> Iterator[None]:
 
 def set_threads(threads: int) -> None:
     """Set the thread count. Raises LabError for fewer than one."""
+    torch.set_num_threads(some_threads(threads))
+
+
+def some_threads(threads: int) -> int:
+    """The thread count as given. Raises LabError for fewer than one."""
     if threads < 1:
         raise LabError(f"cannot compute on {threads} threads", "give at least one thread")
-    torch.set_num_threads(threads)
+    return threads
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -13,13 +13,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 import labsupport
 from labsupport.data import Splits
-from labsupport.files import whole
 from labsupport.models import ModelSpec
+from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
 from labsupport.training.loop import Fit, Recipe, fit, seeded
 
 DETERMINING = ("data", "models", "training")
@@ -90,10 +88,8 @@ def _train(
         "seed": seed,
         "seconds": result.seconds,
     }
-    metadata = {"about": json.dumps(about), "history": result.history.to_csv(index=False)}
-    state = {name: tensor.cpu().contiguous() for name, tensor in result.model.state_dict().items()}
-    with whole(path) as temporary:
-        save_file(state, temporary, metadata)
+    history = result.history.to_csv(index=False)
+    write_tensors(path, result.model.state_dict(), {"about": about, "history": history})
     return result
 
 
@@ -101,14 +97,11 @@ def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Fit | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = json.loads(metadata["about"])
-        history = pd.read_csv(StringIO(metadata["history"]))
+        state, metadata = read_tensors(path)
+        about, history = metadata["about"], pd.read_csv(StringIO(metadata["history"]))
         with seeded(0):  # the weights drawn here are replaced; the caller's random state is not
             model = spec.build()
         model.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+    except (*UNREADABLE, RuntimeError):
         return None
     return Fit(model.to(splits.device).eval(), history, about["seconds"], about["seed"])

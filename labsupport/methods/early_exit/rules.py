@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from labsupport.errors import LabError
-from labsupport.files import whole
 from labsupport.methods.early_exit.features import fingerprint
+from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
 
 LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches
@@ -136,24 +133,19 @@ class Rules(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write the rules as one safetensors file, origin and calibration in its metadata."""
-        state = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
-        about = {"rules": json.dumps(asdict(self.origin))}
+        about = {"rules": asdict(self.origin)}
         if self.calibration:
-            about["calibration"] = json.dumps(asdict(self.calibration))
-        with whole(Path(path)) as temporary:
-            save_file(state, temporary, about)
+            about["calibration"] = asdict(self.calibration)
+        write_tensors(path, self.state_dict(), about)
 
 
 def load_rules(path: Path, device: torch.device | str = "cpu") -> Rules:
     """Rules as `Rules.save` wrote them. Raises LabError for any other file."""
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            state = {name: file.get_tensor(name) for name in ("weight", "bias", "margins")}
-            about = file.metadata() or {}
-        rules = Rules(state["weight"], state["bias"], _origin(json.loads(about["rules"])))
-        calibration = _calibration(json.loads(about.get("calibration", "null")))
-        return rules.with_margins(state["margins"], calibration)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        state, about = read_tensors(path, device)
+        rules = Rules(state["weight"], state["bias"], _origin(about["rules"]))
+        return rules.with_margins(state["margins"], _calibration(about.get("calibration")))
+    except UNREADABLE as error:
         raise LabError(f"{path} holds no rules: {error}", "fit the rules again") from error
 
 

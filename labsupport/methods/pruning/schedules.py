@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from labsupport.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion, Scores
-from labsupport.methods.surgery import Group, channel_groups, group_of, remove_channels
+from labsupport.methods.surgery import channel_groups, narrowed, remove_channels
 
 Widths = Mapping[str, int]  # channels that are left, by a layer that makes them
 Retrain = Callable[[nn.Module], nn.Module]
@@ -20,10 +20,9 @@ def prune(
 ) -> nn.Module:
     """A smaller copy with the channels that score highest, `widths` of them; no training.
 
-    Raises LabError for a layer that cannot be pruned, or a width below 1 or above its own.
+    Raises LabError as `surgery.narrowed` does.
     """
-    groups = channel_groups(model, input_shape)
-    chosen = chosen_groups(groups, widths)
+    chosen = narrowed(channel_groups(model, input_shape), widths)
     scores = criterion(model, [g for layer, g in chosen.items() if widths[layer] < g.channels])
     return cut(model, input_shape, widths, scores)
 
@@ -32,30 +31,13 @@ def cut(
     model: nn.Module, input_shape: tuple[int, ...], widths: Widths, scores: Scores
 ) -> nn.Module:
     """As `prune`, with scores that are there already."""
-    chosen = chosen_groups(channel_groups(model, input_shape), widths)
+    chosen = narrowed(channel_groups(model, input_shape), widths)
     removed = {
         layer: least(scores[group.name], group.channels - widths[layer])
         for layer, group in chosen.items()
         if widths[layer] < group.channels
     }
     return remove_channels(model, input_shape, removed)
-
-
-def chosen_groups(groups: Sequence[Group], widths: Widths) -> dict[str, Group]:
-    """The group of each layer in `widths`.
-
-    Raises LabError for a layer that cannot be pruned, a width that it cannot have, or two layers
-    whose channels go together.
-    """
-    chosen = {layer: group_of(layer, groups) for layer in widths}
-    for layer, group in chosen.items():
-        if widths[layer] not in range(1, group.channels + 1):
-            problem = f"{layer} has {group.channels} channels, not {widths[layer]}"
-            raise LabError(problem, "keep at least one and at most all")
-        if sum(other.name == group.name for other in chosen.values()) > 1:
-            problem = f"the channels of {layer} go together with those of another layer given"
-            raise LabError(problem, "give a width for one of them")
-    return chosen
 
 
 def along(

@@ -13,8 +13,8 @@ from torch import nn
 
 from labsupport.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.pruning.schedules import Retrain, Widths, chosen_groups, cut
-from labsupport.methods.surgery import channel_groups
+from labsupport.methods.pruning.schedules import Retrain, Widths, cut
+from labsupport.methods.surgery import channel_groups, narrowed
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def search(
     if not costs or not stages:
         raise LabError("nothing to search in", "give candidates and a stage of training")
     groups = channel_groups(model, input_shape)
-    layers = {name: g for _, widths in costs for name, g in chosen_groups(groups, widths).items()}
+    layers = {name: g for _, widths in costs for name, g in narrowed(groups, widths).items()}
     scores = criterion(model, list(layers.values()))
     rows: list[dict[str, object]] = []
     for its_cost, widths in costs:

@@ -6,6 +6,7 @@ from labsupport.methods.surgery.groups import (
     Member,
     channel_groups,
     group_of,
+    narrowed,
     prunable,
 )
 from labsupport.methods.surgery.removal import (
@@ -24,6 +25,7 @@ __all__ = [
     "group_of",
     "load_pruned",
     "mask_channels",
+    "narrowed",
     "prunable",
     "remove_channels",
     "save_pruned",

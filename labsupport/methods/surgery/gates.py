@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
 from labsupport.methods.surgery.groups import Group, Member
 
 
@@ -19,8 +18,7 @@ def gated(model: nn.Module, group: Group, gate: Tensor) -> Iterator[None]:
     A gate of zeros in place of ones removes a channel without surgery; the gradient by the gate
     tells what a channel contributes. Raises LabError for a group that cannot be pruned.
     """
-    if group.fixed:
-        raise LabError(f"the channels of {group.name} cannot be removed: {group.fixed}")
+    group.check_free(group.name)
     with ExitStack() as stack:
         for consumer in group.consumers:
             layer = model.get_submodule(consumer.layer)

@@ -8,7 +8,7 @@ too; channels that are added together (residual connections) can only go togethe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -61,6 +61,11 @@ class Group:
         """The first layer that makes the channels."""
         return self.producers[0]
 
+    def check_free(self, layer: str) -> None:
+        """Raises LabError, in the name of `layer`, where the channels cannot be removed."""
+        if self.fixed:
+            raise LabError(f"the channels of {layer} cannot be removed: {self.fixed}")
+
 
 def channel_groups(model: nn.Module, input_shape: Sequence[int]) -> list[Group]:
     """All groups of channels that some layer of the network makes, in the order of the calls.
@@ -84,11 +89,27 @@ def group_of(layer: str, groups: Sequence[Group]) -> Group:
     """
     for group in groups:
         if layer in group.producers:
-            if group.fixed:
-                raise LabError(f"the channels of {layer} cannot be removed: {group.fixed}")
+            group.check_free(layer)
             return group
     names = ", ".join(name for group in prunable(groups) for name in group.producers)
     raise LabError(f"{layer!r} has no filters or neurons to remove", f"choose from {names}")
+
+
+def narrowed(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str, Group]:
+    """The group of each layer that `widths` names.
+
+    Raises LabError for a layer that cannot be pruned, a width that it cannot have, or two layers
+    whose channels go together.
+    """
+    chosen = {layer: group_of(layer, groups) for layer in widths}
+    for layer, group in chosen.items():
+        if widths[layer] not in range(1, group.channels + 1):
+            problem = f"{layer} has {group.channels} channels, not {widths[layer]}"
+            raise LabError(problem, "keep at least one and at most all")
+        if sum(other.name == group.name for other in chosen.values()) > 1:
+            problem = f"the channels of {layer} go together with those of another layer given"
+            raise LabError(problem, "give a width for one of them")
+    return chosen
 
 
 @dataclass(frozen=True)

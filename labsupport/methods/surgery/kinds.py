@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Set
 from math import prod
 
 import torch
@@ -63,8 +64,12 @@ def is_channelwise(layer: nn.Module | None, node: fx.Node) -> bool:
         return layer.num_parameters == 1
     if layer is not None:
         return isinstance(layer, CHANNELWISE_LAYERS) or _pools(layer, node)
-    calls = node.op.startswith("call_")
-    return calls and (node.target in CHANNELWISE_CALLS or _pools(layer, node) or _averages(node))
+    return _calls(node, CHANNELWISE_CALLS) or _pools(layer, node) or _averages(node)
+
+
+def _calls(node: fx.Node, functions: Set[object]) -> bool:
+    """Whether a node calls one of some functions or methods; layers may have the same names."""
+    return node.op in {"call_function", "call_method"} and node.target in functions
 
 
 def _pools(layer: nn.Module | None, node: fx.Node) -> bool:
@@ -75,12 +80,12 @@ def _pools(layer: nn.Module | None, node: fx.Node) -> bool:
         return False
     if layer is not None:
         return isinstance(layer, POOLINGS[dimensions])
-    return node.target in POOLING_CALLS[dimensions]
+    return _calls(node, POOLING_CALLS[dimensions])
 
 
 def _averages(node: fx.Node) -> bool:
     """A mean over positions, as global average pooling is often written."""
-    if node.target not in {"mean", torch.mean} or len(inputs(node)) != 1:
+    if not _calls(node, {"mean", torch.mean}) or len(inputs(node)) != 1:
         return False
     over = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     over = over if isinstance(over, tuple | list) else [over]
@@ -91,14 +96,12 @@ def _averages(node: fx.Node) -> bool:
 def adds(node: fx.Node) -> bool:
     """Whether tensors of one shape are added, as a residual connection does."""
     shapes = [shape_of(source) for source in inputs(node)]
-    is_sum = node.op.startswith("call_f") or node.op == "call_method"
-    return is_sum and node.target in ADDITIONS and len(shapes) == 2 and shapes[0] == shapes[1]
+    return _calls(node, ADDITIONS) and len(shapes) == 2 and shapes[0] == shapes[1]
 
 
 def flattens(layer: nn.Module | None, node: fx.Node) -> bool:
     """Whether maps (N, C, H, W) become (N, C·H·W), by whatever call."""
-    is_call = node.op in {"call_function", "call_method"}
-    if not isinstance(layer, nn.Flatten) and not (is_call and node.target in RESHAPES | FLATTENS):
+    if not isinstance(layer, nn.Flatten) and not _calls(node, RESHAPES | FLATTENS):
         return False
     before, after = shape_of(inputs(node)[0]) or (), shape_of(node) or ()
     return tuple(after) == (*before[:1], prod(before[1:]))
@@ -108,4 +111,4 @@ def has_written_size(node: fx.Node) -> bool:
     """Whether a reshape names the number of features, as `view(-1, 320)` does."""
     sizes = [*node.args[1:], *node.kwargs.values()]
     flat = [size for given in sizes for size in (given if isinstance(given, tuple) else (given,))]
-    return node.target in RESHAPES and any(isinstance(size, int) and size != -1 for size in flat)
+    return _calls(node, RESHAPES) and any(isinstance(size, int) and size != -1 for size in flat)

@@ -15,6 +15,7 @@ from labsupport.methods.surgery.groups import (
     Member,
     channel_groups,
     group_of,
+    narrowed,
 )
 from labsupport.methods.surgery.kinds import is_depthwise
 from labsupport.methods.surgery.tracing import trace
@@ -61,15 +62,10 @@ def mask_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Remov
 def shrink(model: nn.Module, input_shape: tuple[int, ...], to: Mapping[str, int]) -> nn.Module:
     """A copy that keeps the first so many channels of some layers: the shape, for other weights.
 
-    Raises LabError for a width below 1 or above the layer's own.
+    Raises LabError as `narrowed` does.
     """
-    groups = channel_groups(model, input_shape)
-    removed = {}
-    for layer, width in to.items():
-        group = group_of(layer, groups)
-        if width not in range(1, group.channels + 1):
-            raise LabError(f"{layer} has {group.channels} channels, not {width}", "take fewer")
-        removed[layer] = range(width, group.channels)
+    chosen = narrowed(channel_groups(model, input_shape), to)
+    removed = {layer: range(to[layer], group.channels) for layer, group in chosen.items()}
     return remove_channels(model, input_shape, removed)
 
 

@@ -33,8 +33,8 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
         try:
             shapes.run(example(model, tuple(input_shape), batch=2))
         except Exception as error:
-            where = f" at {shapes.at}" if shapes.at else ""
-            problem = f"{name} does not take an input of {input_shape}{where}: {_first_line(error)}"
+            what = f"{input_shape} at {shapes.at}: {_first_line(error)}"
+            problem = f"{name} does not take an input of {what}"
             raise LabError(problem, "give the shape of one example") from None
     return graph
 
@@ -42,7 +42,7 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
 class _Shapes(fx.Interpreter):
     """Runs a graph once and notes the shape of every tensor."""
 
-    at = ""
+    at = "its input"
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401  (whatever the network computes)
         self.at = where(n)

@@ -93,6 +93,10 @@ NETS = {
 }
 
 
+def images(shape, n=3):
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(0)).double()
+
+
 def made(name, seed=0):
     """A network in eval mode, its batch norms with statistics unlike those of a new one."""
     make, shape = NETS[name]

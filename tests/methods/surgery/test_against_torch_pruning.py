@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch_pruning
-from made_nets import NETS, made
+from made_nets import NETS, images, made
 
 from labsupport.methods.surgery import channel_groups, prunable, remove_channels
 
@@ -26,7 +26,7 @@ def by_torch_pruning(net, shape, layer, channels):
 @pytest.mark.parametrize("name", NETS)
 def test_both_give_the_same_network(name):
     net, shape = made(name)
-    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).double()
+    x = images(shape)
     groups = prunable(channel_groups(net, shape))
     for group in (groups[0], groups[len(groups) // 2], groups[-1]):
         channels = list(range(0, group.channels, 3))

@@ -1,12 +1,8 @@
 import pytest
 import torch
-from made_nets import NETS, made
+from made_nets import NETS, images, made
 
 from labsupport.methods.surgery import channel_groups, gated, mask_channels, prunable
-
-
-def images(shape, n=3):
-    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(0)).double()
 
 
 @pytest.mark.parametrize("name", NETS)

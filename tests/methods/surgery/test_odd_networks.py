@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made_nets import images
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -82,13 +83,9 @@ def made(name, flat=6):
     return net.double().eval()
 
 
-def images(n=3):
-    return torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(1)).double()
-
-
 @pytest.mark.parametrize("name", ODD)
 def test_what_can_be_removed_is_removed_rightly(name):
-    net, x = made(name), images()
+    net, x = made(name), images(SHAPE)
     for group in prunable(channel_groups(net, SHAPE)):
         smaller = remove_channels(net, SHAPE, {group.name: [0, 2]})
         masked = mask_channels(net, SHAPE, {group.name: [0, 2]})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_nets import NETS, made
+from made_nets import NETS, images, made
 from torch import nn
 
 from labsupport.errors import LabError
@@ -17,10 +17,6 @@ from labsupport.methods.surgery import (
     shrink,
     widths,
 )
-
-
-def images(shape, n=3):
-    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(0)).double()
 
 
 def some_of(groups, seed, share=0.5):

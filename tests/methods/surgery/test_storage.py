@@ -59,7 +59,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, content):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "net.safetensors"
-    for metadata in (None, {"pruned": "{}"}, {"pruned": "["}):
+    for metadata in (None, {"spec": "{}"}, {"spec": "["}):
         save_file({"weight": torch.zeros(2)}, path, metadata=metadata)
         with pytest.raises(LabError, match="holds no pruned network"):
             load_pruned(path)
@@ -88,6 +88,6 @@ def test_another_network_of_the_same_weights_is_refused(pruned, tmp_path):
     other[1] = nn.Tanh()
     with pytest.raises(LabError, match="no lenet5 with fewer channels"):
         save_pruned(other, SPEC, tmp_path / "net.safetensors")
-    with pytest.raises(LabError, match="do not belong to a lenet5"):
+    with pytest.raises(LabError, match="belong to another network"):
         save_pruned(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), SPEC, tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
