@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -36,7 +37,9 @@ class SparseLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.detach().to_sparse_csr())
+        with warnings.catch_warnings():  # torch says that its CSR tensors are a beta feature
+            warnings.simplefilter("ignore", UserWarning)
+            self.register_buffer("weight", weight.detach().to_sparse_csr())
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
     def __deepcopy__(self, _memo: dict[int, object]) -> SparseLinear:
@@ -63,9 +66,7 @@ def magnitude(model: nn.Module, sparsity: float) -> nn.Module:
     if not layers:
         raise LabError(f"a {type(model).__name__} has no weights to prune", "give one that has")
     sizes = [layer.weight.detach().abs() for layer in layers]
-    kept = torch.ones(sum(size.numel() for size in sizes), device=sizes[0].device)
-    order = torch.cat([size.flatten() for size in sizes]).argsort(stable=True)
-    kept[order[: round(sparsity * len(order))]] = 0
+    kept = _largest(torch.cat([size.flatten() for size in sizes]), sparsity)
     masks = torch.split(kept, [size.numel() for size in sizes])
     for layer, mask in zip(layers, masks, strict=True):
         mask = mask.view_as(layer.weight).to(layer.weight.dtype)
@@ -124,6 +125,18 @@ def with_sparse_linears(model: nn.Module) -> nn.Module:
         if isinstance(child, nn.Linear):
             sparse.set_submodule(name, SparseLinear(child.weight, child.bias))
     return sparse
+
+
+def _largest(sizes: Tensor, sparsity: float) -> Tensor:
+    """1 for each of the largest sizes, 0 for a share of the smallest, the first of equal ones."""
+    gone = round(sparsity * len(sizes))
+    if not gone:
+        return torch.ones_like(sizes)
+    border = sizes.kthvalue(gone).values
+    kept = sizes >= border
+    at_border = (sizes == border).nonzero().flatten()
+    kept[at_border[: gone - int((~kept).sum())]] = False
+    return kept.to(sizes.dtype)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
