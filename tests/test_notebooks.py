@@ -144,10 +144,14 @@ def test_labs_that_share_networks_share_their_recipes(profile):
     catalog = read_catalog(NOTEBOOKS[0].parent)
     parameters = all_parameters(catalog)
     chosen = load_profile(profile, NOTEBOOKS[0].parent / "profiles", parameters)
-    mlp, cnn, profiling, early_exit = (
+    mlp, cnn, profiling, pruning, early_exit = (
         resolve(name, parameters[name], chosen, {})
-        for name in ("01_baseline_mlp", "02_baseline_cnn", "03_profiling", "09_early_exit")
+        for name in (
+            *("01_baseline_mlp", "02_baseline_cnn", "03_profiling"),
+            *("08_filter_pruning", "09_early_exit"),
+        )
     )
+    assert cnn["pruning_epochs"] == pruning["pruning_epochs"]
     for lab in (cnn, profiling):
         own = [lab[f"mlp_{name}"] for name in ("epochs", "batch_size", "lr")]
         assert own == [mlp[name] for name in ("epochs", "batch_size", "lr")]
