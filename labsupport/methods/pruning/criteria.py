@@ -65,8 +65,8 @@ def taylor(split: Batched, batch_size: int = 250) -> Criterion:
 def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion:
     """The loss with each channel removed, less the loss with all: what the others estimate.
 
-    The layers before a gate run once for a batch, those behind it once for each channel,
-    `at_once` channels in one pass. Raises LabError for less than one at once.
+    One pass tries `at_once` channels: in it the layers before the gate run once, those behind it
+    once for each channel. Raises LabError for less than one at once.
     """
     if at_once < 1:
         raise LabError(f"{at_once} channels at once", "take at least 1")

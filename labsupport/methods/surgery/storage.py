@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def save_pruned(model: nn.Module, spec: ModelSpec, path: Path) -> None:
     left = {n: w for n, w in widths(model, spec.input_shape).items() if n in known}
     rebuilt = _filled(shrink(whole, spec.input_shape, left), model.state_dict())
     x = torch.randn(2, *spec.input_shape, generator=torch.Generator().manual_seed(0))
-    x = x.to(example(model, spec.input_shape))
-    with evaluating(model), torch.no_grad():
-        if not torch.allclose(model(x).cpu(), rebuilt(x.cpu()), rtol=1e-3, atol=1e-5):
+    given = copy.deepcopy(model).cpu()  # another device would round otherwise
+    x = x.to(example(given, spec.input_shape))
+    with evaluating(given), torch.no_grad():
+        if not torch.allclose(given(x), rebuilt(x), rtol=1e-3, atol=1e-5):
             problem = f"the network is no {spec.name} with fewer channels"
             raise LabError(problem, "give the spec that it was pruned from")
     write_tensors(path, model.state_dict(), {"spec": spec.describe(), "widths": left})
