@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from labsupport.measure.clocking import no_garbage_collection
 from labsupport.measure.modes import device_of, evaluating, run
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -110,7 +112,11 @@ def _allocations(call: Callable[[], object]) -> list[int]:
     """
     # Otherwise the profiler's library prints time stamps into the notebook.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    gc.collect()  # or older garbage is given back during the call
+    with (
+        no_garbage_collection(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler,
+    ):
         call()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
