@@ -146,6 +146,7 @@ def fit(
             bar.set_postfix_str(f"validation {row['val_accuracy']:.2%}", refresh=False)
             bar.update()
     model.load_state_dict(best)
+    model.zero_grad(set_to_none=True)  # gradients are as large as the weights
     return Fit(model.eval(), pd.DataFrame(rows), time.perf_counter() - started, seed)
 
 

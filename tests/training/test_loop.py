@@ -42,6 +42,7 @@ def test_it_learns_and_leaves_its_input_alone(model, splits):
     assert same(before, model.state_dict())
     assert evaluate(result.model, splits.test).accuracy > 0.9
     assert not result.model.training
+    assert all(parameter.grad is None for parameter in result.model.parameters())
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(model, splits):
