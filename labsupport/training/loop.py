@@ -136,7 +136,7 @@ def fit(
     scheduler = _scheduler(optimizer, recipe, len(splits.train))
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, float]] = []
-    best = copy.deepcopy(model.state_dict())
+    best: dict[str, Tensor] = {}
     with seeded(seed), tqdm(total=recipe.epochs, unit="epoch", disable=not progress) as bar:
         for epoch in range(1, recipe.epochs + 1):
             row = _epoch(model, splits, objective, recipe, optimizer, scheduler, generator)
