@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,12 @@ import pandas as pd
 import torch
 
 from labsupport.errors import LabError
-from labsupport.measure.modes import on_threads, set_threads, synchronize
+from labsupport.measure.modes import (
+    no_garbage_collection,
+    on_threads,
+    set_threads,
+    synchronize,
+)
 
 RESAMPLES = 2000
 CPU = torch.device("cpu")
@@ -156,15 +159,3 @@ def elapsed_ns(turn: Turn) -> int:
     turn.call()
     synchronize(turn.device)
     return time.perf_counter_ns() - start
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from running inside a clocked call."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -17,10 +17,9 @@ from labsupport.measure.clocking import (
     Turn,
     clock_turns,
     elapsed_ns,
-    no_garbage_collection,
     warm,
 )
-from labsupport.measure.modes import evaluating, on_threads, run
+from labsupport.measure.modes import evaluating, no_garbage_collection, on_threads, run
 
 
 def clock(

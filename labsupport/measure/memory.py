@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from labsupport.measure.clocking import no_garbage_collection
-from labsupport.measure.modes import device_of, evaluating, run
+from labsupport.measure.modes import device_of, evaluating, no_garbage_collection, run
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]

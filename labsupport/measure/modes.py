@@ -1,7 +1,8 @@
-"""Conditions of a measurement, put back afterwards: evaluation mode and thread count."""
+"""Conditions of a measurement, put back afterwards: evaluation mode, thread count, garbage."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -36,6 +37,18 @@ def on_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from running inside what is measured."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def set_threads(threads: int) -> None:

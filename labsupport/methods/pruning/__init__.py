@@ -12,7 +12,7 @@ from labsupport.methods.pruning.schedules import (
     one_at_a_time,
     prune,
 )
-from labsupport.methods.pruning.search import Found, Stage, grid, search
+from labsupport.methods.pruning.search import Found, Stage, search
 from labsupport.methods.pruning.unstructured import (
     magnitude,
     settled,
@@ -32,7 +32,6 @@ __all__ = [
     "by_fraction",
     "criteria",
     "cut",
-    "grid",
     "least",
     "magnitude",
     "one_at_a_time",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from operator import itemgetter
 
 import pandas as pd
@@ -37,11 +36,6 @@ class Found:
     model: nn.Module | None
     widths: dict[str, int] | None
     table: pd.DataFrame
-
-
-def grid(choices: Mapping[str, Iterable[int]]) -> list[dict[str, int]]:
-    """All combinations of some widths for each layer."""
-    return [dict(zip(choices, widths, strict=True)) for widths in product(*choices.values())]
 
 
 def search(

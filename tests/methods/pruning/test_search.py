@@ -1,10 +1,11 @@
 import pytest
 import torch
+from sklearn.model_selection import ParameterGrid
 from torch import nn
 
 from labsupport.errors import LabError
 from labsupport.methods.pruning import criteria
-from labsupport.methods.pruning.search import Stage, grid, search
+from labsupport.methods.pruning.search import Stage, search
 from labsupport.methods.surgery import widths
 
 SHAPE = (1, 6, 6)
@@ -38,13 +39,9 @@ def run(net, candidates, *floors, accuracy=width_of):
     return search(net, SHAPE, candidates, criteria.l2, cost, stages, accuracy), trained
 
 
-def test_the_grid_is_all_combinations():
-    assert grid({"a": [1, 2], "b": (3,)}) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
-
-
 @pytest.mark.parametrize("floor", [0.0, 0.101, 0.2, 0.305, 0.408])
 def test_it_finds_the_cheapest_by_trying_all(net, floor):
-    candidates = grid({"0": [3, 1, 4, 2], "3": [8, 1, 5]})
+    candidates = ParameterGrid({"0": [3, 1, 4, 2], "3": [8, 1, 5]})
     found, _ = run(net, candidates, floor)
     good = [shape for shape in candidates if cost(shape) / 1000 >= floor]
     assert found.widths == min(good, key=cost)
@@ -55,7 +52,7 @@ def test_it_finds_the_cheapest_by_trying_all(net, floor):
 
 
 def test_no_shape_that_will_do_is_said_and_not_papered_over(net):
-    found, _ = run(net, grid({"0": [1, 2], "3": [1]}), 0.9)
+    found, _ = run(net, ParameterGrid({"0": [1, 2], "3": [1]}), 0.9)
     assert found.model is None
     assert found.widths is None
     assert not found.table["chosen"].any()
@@ -63,7 +60,7 @@ def test_no_shape_that_will_do_is_said_and_not_papered_over(net):
 
 
 def test_a_shape_below_an_early_floor_gets_no_more_training(net):
-    found, trained = run(net, grid({"0": [1, 2, 3], "3": [1]}), 0.2, 0.3)
+    found, trained = run(net, ParameterGrid({"0": [1, 2, 3], "3": [1]}), 0.2, 0.3)
     assert trained == [(1, 1), (2, 1), (2, 1), (3, 1), (3, 1)]
     assert found.table["stages"].tolist() == [1, 2, 2]
     assert found.widths == {"0": 3, "3": 1}
@@ -71,7 +68,9 @@ def test_a_shape_below_an_early_floor_gets_no_more_training(net):
 
 def test_reaching_the_last_floor_early_is_not_enough(net):
     values = iter([0.95, 0.1, 0.95, 0.95])
-    found, _ = run(net, grid({"0": [1, 2], "3": [1]}), 0.2, 0.9, accuracy=lambda _: next(values))
+    found, _ = run(
+        net, ParameterGrid({"0": [1, 2], "3": [1]}), 0.2, 0.9, accuracy=lambda _: next(values)
+    )
     assert found.widths == {"0": 2, "3": 1}
 
 
@@ -85,7 +84,15 @@ def test_every_shape_starts_from_the_network_itself(net):
 
     seen = []
     stage = Stage(lambda m: (seen.append(m[0].weight.abs().sum().item()), spoil(m))[1], 1.0)
-    search(net, SHAPE, grid({"0": [1, 2], "3": [1]}), criteria.l2, cost, [stage], lambda _: 0.0)
+    search(
+        net,
+        SHAPE,
+        ParameterGrid({"0": [1, 2], "3": [1]}),
+        criteria.l2,
+        cost,
+        [stage],
+        lambda _: 0.0,
+    )
     assert len(seen) == 2
     assert all(total > 0 for total in seen)
     assert torch.equal(net[0].weight, before)
@@ -113,7 +120,7 @@ def test_filters_are_scored_once(net):
         return criteria.l2(model, groups)
 
     search(
-        net, SHAPE, grid({"0": [1, 2], "3": [1, 2]}), counting, cost,
+        net, SHAPE, ParameterGrid({"0": [1, 2], "3": [1, 2]}), counting, cost,
         [Stage(lambda m: m, 1.0)], width_of,
     )  # fmt: skip
     assert [sorted(names) for names in calls] == [["0", "3"]]
