@@ -59,5 +59,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[test,docs,course]"
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[test,docs,course,cluster]"
 	touch $(STAMP)

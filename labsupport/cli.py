@@ -84,6 +84,9 @@ def run(
         bool, typer.Option("--resume", help="Continue the run of that name, or the latest.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers train.")
+    ] = None,
     timeout: Annotated[
         int | None, typer.Option(min=1, help="Seconds per cell.", show_default="no limit")
     ] = None,
@@ -105,6 +108,7 @@ def run(
         data_dir=data_dir,
         name=name,
         jobs=jobs,
+        scheduler=scheduler,
     )
     with reported(WRONG_CALL), opened(request, resume) as prepared, reported(FAILED):
         _execute(prepared, timeout)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write beside, flush, then rename."""
+"""Files that are either whole or absent, and files that grow by whole lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from labsupport.errors import LabError
 
@@ -55,3 +56,23 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as a whole file in UTF-8."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, on the disk when this returns.
+
+    What an earlier stop has torn off is closed by a line feed, so that it spoils no other line.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if file.tell() and not _ends_a_line(file):
+                file.write(b"\n")
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

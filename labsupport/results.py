@@ -25,8 +25,9 @@ class Results:
     """The record of one lab in one run's folder `out`.
 
     Tables go to `out/tables/LAB/NAME.csv`, figures to `out/figures/LAB/NAME.png`, trained
-    networks to `out/cache`. Each call writes its file at once, so
-    a stopped lab keeps what it had. Of a data set given by path only the last part is kept.
+    networks to `out/cache`, records of sweeps to `out/sweeps/LAB`. Each call writes its file at
+    once, so a stopped lab keeps what it had. Of a data set given by path only the last part is
+    kept.
     """
 
     lab: str
@@ -43,6 +44,11 @@ class Results:
     def cache(self) -> Path:
         """Where the run keeps its trained networks."""
         return Path(self.out) / "cache"
+
+    @property
+    def sweeps(self) -> Path:
+        """Where the lab keeps the records of its sweeps: a stopped lab goes on with them."""
+        return self._folder("sweeps")
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Store a tidy table under `name` and give it back to be shown."""
@@ -77,6 +83,22 @@ class Results:
         self._cards.append(card)
         self.table("scorecards", self.scorecards())
         return card
+
+    def score_rows(self, method: str, rows: pd.DataFrame) -> pd.DataFrame:
+        """Add a scorecard per row and give these back as a table.
+
+        `rows` has the columns variant and seed; of its others those of a scorecard are taken.
+        """
+        fixed = {"lab": self.lab, "method": method, "dataset": self.dataset}
+        columns = [name for name in Scorecard.__dataclass_fields__ if name in rows]
+        complete = rows[columns].assign(**fixed, profile=self.profile)
+        cards = [
+            Scorecard(**{str(name): value for name, value in row.items()})
+            for row in complete.to_dict("records")
+        ]
+        self._cards += cards
+        self.table("scorecards", self.scorecards())
+        return as_frame(cards)
 
     def claim(
         self,

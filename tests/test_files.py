@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from labsupport.errors import LabError
-from labsupport.files import whole, write_text
+from labsupport.files import append_line, whole, write_text
 
 
 def test_writes_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
@@ -43,3 +43,23 @@ def test_other_errors_of_the_system_pass_through(tmp_path):
     with pytest.raises(OSError, match="loop"), whole(tmp_path / "a") as temporary:
         temporary.write_text("")
         raise OSError(errno.ELOOP, "loop")
+
+
+def test_lines_are_added_to_a_file_that_need_not_be_there(tmp_path):
+    path = tmp_path / "new" / "lines"
+    for line in ("one", "zwei", "três"):
+        append_line(path, line)
+    assert path.read_text(encoding="utf-8") == "one\nzwei\ntrês\n"
+
+
+def test_a_torn_line_spoils_no_other(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text("one\ntw")
+    append_line(path, "three")
+    assert path.read_text() == "one\ntw\nthree\n"
+
+
+def test_a_line_that_cannot_be_added_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot write"):
+        append_line(tmp_path / "file" / "lines", "one")

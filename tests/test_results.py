@@ -31,6 +31,19 @@ def test_a_scorecard_has_no_unknown_column(results):
         results.score("base", "x", 0, speed=3)
 
 
+def test_the_rows_of_a_table_become_scorecards_at_once(results, tmp_path):
+    rows = pd.DataFrame(
+        {"variant": ["a", "a"], "seed": [0, 1], "width": [4, 4], "accuracy": [0.9, 0.8]}
+    )
+    cards = results.score_rows("sweep", rows)
+    assert list(cards["accuracy"]) == [0.9, 0.8]
+    kept = read_tables(tmp_path, "scorecards")
+    assert kept[["lab", "method", "variant", "profile"]].values.tolist() == [
+        ["01_lab", "sweep", "a", "quick"]
+    ] * 2  # fmt: skip
+    assert "width" not in kept
+
+
 def test_claims_are_stored_with_their_lab_profile_and_data(results, tmp_path):
     results.claim("a.b", "at least two", 3, ">=", 2, required=True, seed=1.5, source="000")
     results.claim("a.c", "as it is", 4)

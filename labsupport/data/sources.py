@@ -91,6 +91,15 @@ def resolved(path: str, folder: Path) -> Path:
     raise LabError(f"there is no {path}, neither here nor in {folder}", "check the path")
 
 
+def located(name: str, folder: Path) -> str:
+    """The name of a set with the path in it, if it has one, absolute: the same from any folder.
+
+    Raises LabError if there is nothing at the path.
+    """
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{resolved(path, folder).resolve()}" if colon else name
+
+
 def status(data_dir: str | Path | None = None) -> list[Status]:
     """For each set by name whether it is there, and where or how to get it."""
     folder = data_folder(data_dir)

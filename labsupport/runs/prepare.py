@@ -28,7 +28,7 @@ from labsupport.runs.record import (
     read_record,
     versions,
 )
-from labsupport.runs.resources import check_devices, placed
+from labsupport.runs.resources import check_devices, check_scheduler, placed
 
 PROFILE = "quick"
 
@@ -47,6 +47,7 @@ class Request:
     data_dir: Path | None = None
     name: str | None = None
     jobs: int = 1
+    scheduler: str | None = None
 
     @property
     def profiles(self) -> Path:
@@ -95,9 +96,10 @@ def new_run(request: Request) -> Prepared:
         values = placed(values, request.runs, data_dir)
         labs[name] = LabRecord(catalog[name].title, list(catalog[name].needs), values)
     check_devices(labs)
+    check_scheduler(request.scheduler)
     run = new_folder(request.runs, request.name)
     record = RunRecord(run.name, profile.name, now(), labs, request.jobs, overrides, data_dir)
-    record.versions = versions()
+    record.scheduler, record.versions = request.scheduler, versions()
     return Prepared(run, record, catalog)
 
 
@@ -110,10 +112,12 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     record = read_record(run)
     _refuse_contradictions(request, record, catalog)
     record.jobs, record.data_dir = request.jobs, _data_dir(request) or record.data_dir
+    record.scheduler = request.scheduler  # the one of the first start may be gone
     for name, lab in record.labs.items():
         if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
             lab.reset()
     check_devices(record.labs)
+    check_scheduler(request.scheduler)
     return Prepared(run, record, catalog)
 
 

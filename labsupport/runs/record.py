@@ -6,6 +6,7 @@ It is rewritten whole after every change, so that at any moment the run can be r
     jobs                      labs at once; clocked columns suffer when there is more than one
     overrides                 what -p and --data changed, by lab and parameter
     data_dir                  the folder of data sets, if one was given
+    scheduler                 the Dask scheduler whose workers trained, if one was given
     versions                  of Python and the main packages
     machine                   rows of group, item, value
     labs                      by name, in order: title, needs, parameters (all of them, resolved),
@@ -73,6 +74,7 @@ class RunRecord:
     jobs: int = 1
     overrides: dict[str, dict[str, Value]] = field(default_factory=dict)
     data_dir: str | None = None
+    scheduler: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     machine: list[dict[str, str]] = field(default_factory=list)
 

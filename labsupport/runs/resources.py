@@ -1,4 +1,4 @@
-"""What labs need beside this course, looked for before anything runs: own images, a device."""
+"""What labs need beside this course, looked for before anything runs: data, device, cluster."""
 
 from __future__ import annotations
 
@@ -39,6 +39,15 @@ def check_devices(labs: Mapping[str, LabRecord]) -> None:
             f"{lab} asks for device={device}, but PyTorch finds no CUDA device here",
             "start a new run with -p device=cpu",
         )
+
+
+def check_scheduler(address: str | None) -> None:
+    """Raises LabError if no Dask scheduler answers at the address; None asks for none."""
+    if address:
+        from labsupport.sweep import connected  # torch comes along: seconds
+
+        with connected(address):
+            pass
 
 
 def _placed(path: str, runs: Path, data_dir: str | Path | None) -> str:

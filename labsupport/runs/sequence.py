@@ -15,6 +15,7 @@ from labsupport.runs.display import Display
 from labsupport.runs.execute import Execution, Outcome
 from labsupport.runs.parameters import Value, parameters_of
 from labsupport.runs.record import RunRecord, now, write_record
+from labsupport.sweep import SCHEDULER
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Sequence:
             self.catalog[lab].path,
             self.run,
             self._changed(lab),
-            environment(self.record.data_dir),
+            environment(self.record),
             self.timeout,
             lambda cell, cells: self.display.cell(lab, cell, cells),
         )
@@ -128,7 +129,14 @@ class Sequence:
                     shutil.rmtree(folder)
 
 
-def environment(data_dir: str | None) -> dict[str, str]:
-    """This process's environment, with the data folder absolute: kernels run elsewhere."""
-    folder = data_dir or os.environ.get("LABS_DATA")
-    return {**os.environ, **({"LABS_DATA": str(Path(folder).resolve())} if folder else {})}
+def environment(record: RunRecord) -> dict[str, str]:
+    """This process's environment, with the run's data folder and its Dask scheduler.
+
+    The folder is absolute: kernels run elsewhere.
+    """
+    folder, scheduler = record.data_dir or os.environ.get("LABS_DATA"), record.scheduler
+    return {
+        **os.environ,
+        **({"LABS_DATA": str(Path(folder).resolve())} if folder else {}),
+        **({SCHEDULER: scheduler} if scheduler else {}),
+    }

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from labsupport import cli
 from labsupport.results import counted_tables
 from labsupport.runs import record, sequence
+from labsupport.runs.record import RunRecord
+from labsupport.sweep import SCHEDULER
 
 MACHINE = [{"group": "processor", "item": "model", "value": "made"}]
 COUNT = 'open("../count", "a").write("{name} ")'
@@ -366,5 +368,32 @@ def test_a_file_in_place_of_the_runs_folder_is_a_clear_refusal(tmp_path):
 def test_the_data_folder_is_absolute_for_the_kernels(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABS_DATA", "sets")
-    assert sequence.environment(None)["LABS_DATA"] == str(tmp_path / "sets")
-    assert sequence.environment("/elsewhere")["LABS_DATA"] == "/elsewhere"
+    made = RunRecord("one", "quick", "2026-01-01T00:00:00", {})
+    assert sequence.environment(made)["LABS_DATA"] == str(tmp_path / "sets")
+    made.data_dir = "/elsewhere"
+    assert sequence.environment(made)["LABS_DATA"] == "/elsewhere"
+
+
+def test_the_kernels_are_told_the_scheduler_if_there_is_one():
+    made = RunRecord("one", "quick", "2026-01-01T00:00:00", {})
+    assert SCHEDULER not in sequence.environment(made)
+    made.scheduler = "tcp://127.0.0.1:8786"
+    assert sequence.environment(made)[SCHEDULER] == "tcp://127.0.0.1:8786"
+
+
+def test_a_scheduler_that_does_not_answer_is_refused_before_a_run_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("labsupport.sweep.executors.SECONDS", 0.5)
+    make_course(tmp_path / "notebooks")
+    result = labs(tmp_path, "--scheduler", "tcp://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("address", ["nowhere", "ftp://127.0.0.1:1", "127.0.0.1:notaport"])
+def test_an_address_that_is_none_is_refused(tmp_path, monkeypatch, address):
+    monkeypatch.setattr("labsupport.sweep.executors.SECONDS", 0.5)
+    make_course(tmp_path / "notebooks")
+    result = labs(tmp_path, "--scheduler", address)
+    assert result.exit_code == 2
+    assert address in result.stderr

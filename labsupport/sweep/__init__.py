@@ -1,0 +1,17 @@
+"""Sweeps: a list of trials becomes one table, on this machine or on a cluster."""
+
+from labsupport.sweep.analysis import pareto_front, variance_shares
+from labsupport.sweep.executors import SCHEDULER, connected, workers
+from labsupport.sweep.networks import Setup
+from labsupport.sweep.record import Sweep, finished
+
+__all__ = [
+    "SCHEDULER",
+    "Setup",
+    "Sweep",
+    "connected",
+    "finished",
+    "pareto_front",
+    "variance_shares",
+    "workers",
+]

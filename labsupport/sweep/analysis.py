@@ -1,0 +1,60 @@
+"""What a sweep's table says: the front of best trade-offs, and which factor moves a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import pandas as pd
+
+from labsupport.errors import LabError
+
+
+def pareto_front(table: pd.DataFrame, cost: str, gain: str) -> pd.DataFrame:
+    """The rows that no other row beats by a lower `cost` or a higher `gain`, cheapest first.
+
+    Of rows that are equal in both, the first one stays.
+    """
+    ordered = table.sort_values([cost, gain], ascending=[True, False], kind="stable")
+    best_of_cheaper = ordered[gain].astype(float).cummax().shift(fill_value=float("-inf"))
+    return ordered[ordered[gain] > best_of_cheaper]
+
+
+def variance_shares(
+    table: pd.DataFrame, figure: str, factors: Mapping[str, Sequence[str]]
+) -> pd.Series[float]:
+    """Which share of a figure's variance goes with which factor (analysis of variance).
+
+    `factors` gives each factor's columns; several columns are one factor with all combinations of
+    their values. Besides the factors there are "together", what they do only in combination, and
+    "rest", the variance among rows that agree in all factors: that between seeds.
+    The shares add up to 1. Source: Fisher 1925, chapter VII.
+    Raises LabError unless every combination has equally many rows.
+    """
+    columns = [column for group in factors.values() for column in group]
+    _check_balance(table, columns)
+    mean = table[figure].mean()
+    total = float(((table[figure] - mean) ** 2).sum())
+    if total == 0:
+        raise LabError(f"{figure} is the same in all rows", "there is no variance to share out")
+    explained = {name: _between(table, figure, list(group)) for name, group in factors.items()}
+    cells = _between(table, figure, columns)
+    shares = {**explained, "together": cells - sum(explained.values()), "rest": total - cells}
+    return pd.Series(shares) / total
+
+
+def _between(table: pd.DataFrame, figure: str, columns: Sequence[str]) -> float:
+    """The sum of squares between groups of rows with equal values in `columns`."""
+    means = table.groupby(list(columns))[figure].transform("mean")
+    return float(((means - table[figure].mean()) ** 2).sum())
+
+
+def _check_balance(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    rows = table.groupby(list(columns)).size()
+    combinations = prod(table[column].nunique() for column in columns)
+    if len(rows) != combinations or rows.nunique() != 1:
+        raise LabError(
+            f"{len(rows)} of {combinations} combinations of {', '.join(columns)}, "
+            f"with {rows.min()} to {rows.max()} rows",
+            "a decomposition needs every combination equally often: run what failed again",
+        )

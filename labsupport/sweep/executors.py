@@ -1,0 +1,76 @@
+"""Processes for the trials of a sweep: some on this machine, or those of a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from labsupport.errors import LabError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SCHEDULER = "LABS_SCHEDULER"  # address of a Dask scheduler; `labs run --scheduler` sets it
+SECONDS = 10  # to wait for a scheduler's answer
+SETTINGS = {
+    # A trial that kills its worker is given up: tried again, it would take others along.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.daemon": False,  # a trial may start processes of its own
+}
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Executor | None]:
+    """Where the trials of a sweep run, as an executor; what it started here ends with the block.
+
+    The Dask cluster whose scheduler the environment's LABS_SCHEDULER names, else `count` processes
+    on this machine; with a `count` of 0 None, for this process itself.
+    Raises LabError for a negative count, or a scheduler that does not answer.
+    """
+    address = os.environ.get(SCHEDULER)
+    if count < 0:
+        raise LabError(f"{count} workers", "give 0 or more")
+    if not address and count == 0:
+        yield None
+        return
+    with connected(address) if address else _local(count) as client:
+        yield client.get_executor()
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of the scheduler at `address`. Raises LabError if none answers there."""
+    from distributed import Client  # here, because it takes a second
+
+    try:
+        client = Client(address, timeout=SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        raise LabError(
+            f"no Dask scheduler answers at {address}: {str(error).splitlines()[0]}",
+            "start one with `dask scheduler`, and give the address it prints",
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _local(count: int) -> Iterator[Client]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set(SETTINGS),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

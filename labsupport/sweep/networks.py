@@ -1,0 +1,111 @@
+"""Trained networks as the trials of a sweep: what each one costs and gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from labsupport.data import Splits, load
+from labsupport.data.sources import data_folder, located
+from labsupport.measure.counts import cross_checked
+from labsupport.measure.disk import disk_bytes
+from labsupport.measure.modes import on_threads
+from labsupport.models import ModelSpec
+from labsupport.models.registry import Knob
+from labsupport.training import Fit, Recipe, evaluate, train_or_load
+from labsupport.training.cache import code_fingerprint
+
+KEPT = 4  # sizes of images that a worker holds at once
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the networks of a sweep have in common: data, recipe, and the folder of their cache.
+
+    Workers may run elsewhere, so folders and the path in `csv:PATH` and `folder:PATH` become
+    absolute; on a cluster they must be on a shared file system. Each network is trained on
+    `threads` threads, wherever that is: the last digits depend on their number.
+    """
+
+    data: str
+    recipe: Recipe
+    cache: Path
+    split_seed: int = 0
+    max_train: int | None = None
+    device: str = "cpu"
+    threads: int = 1
+    data_dir: Path = field(default_factory=data_folder)
+
+    def __post_init__(self) -> None:
+        folder = Path(self.data_dir).resolve()
+        for name, value in (
+            ("cache", Path(self.cache).resolve()),
+            ("data_dir", folder),
+            ("data", located(self.data, folder)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change with anything but a trial's own arguments."""
+        determines = {
+            "data": self.splits().fingerprint,
+            "recipe": asdict(self.recipe),
+            "device": self.device,
+            "threads": self.threads,
+            "code": code_fingerprint(),
+            "torch": torch.__version__,
+        }
+        return hashlib.sha256(json.dumps(determines).encode()).hexdigest()[:8]
+
+    def splits(self, size: int = 0, crop: int = 0) -> Splits:
+        """The data with images of `size`, then cropped to `crop` pixels; 0 leaves them alone."""
+        return _load(self, size, crop)
+
+    def fit(
+        self, *, seed: int, model: str = "mlp", size: int = 0, crop: int = 0, **knobs: Knob
+    ) -> Fit:
+        """The trained network of a trial: from the cache, else trained."""
+        splits = self.splits(size, crop)
+        spec = ModelSpec(model, splits.input_shape, len(splits.classes), knobs)
+        with on_threads(self.threads):
+            return train_or_load(spec, splits, self.recipe, seed, self.cache)
+
+    def trial(
+        self, *, seed: int, model: str = "mlp", size: int = 0, crop: int = 0, **knobs: Knob
+    ) -> dict[str, float | int]:
+        """Train a network and give its figures, those of a scorecard that are not clocked.
+
+        `val_accuracy` is there to choose by, `accuracy` is that on the test part.
+        """
+        fit = self.fit(seed=seed, model=model, size=size, crop=crop, **knobs)
+        splits = self.splits(size, crop)
+        counts = cross_checked(fit.model, splits.input_shape)
+        with on_threads(self.threads):
+            accuracy = evaluate(fit.model, splits.test).accuracy
+        return {
+            "accuracy": accuracy,
+            "val_accuracy": fit.val_accuracy,
+            "train_loss": float(fit.history["train_loss"].iloc[-1]),
+            "parameters": counts.parameters,
+            "macs": counts.macs,
+            "disk_bytes": disk_bytes(fit.model),
+        }
+
+
+@lru_cache(maxsize=KEPT)
+def _load(setup: Setup, size: int, crop: int) -> Splits:
+    return load(
+        setup.data,
+        data_dir=setup.data_dir,
+        seed=setup.split_seed,
+        size=size or None,
+        crop=crop or None,
+        device=setup.device,
+        max_train=setup.max_train,
+    )

@@ -1,0 +1,148 @@
+"""A plain function called on a list of trials: one table, a row kept as each trial ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from labsupport.errors import LabError
+from labsupport.files import append_line
+
+Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
+Figures = Mapping[str, Any]  # what it gives back, by column
+Line = dict[str, Any]  # trial, figures, error, seconds
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The record of a sweep at `path`: a line of JSON for each trial that ended.
+
+    Lines are only ever added, each one whole and on the disk before the next; what a stop has torn
+    off is passed over. A trial is known by its arguments, so a function that changes in anything
+    but these needs another path.
+    """
+
+    path: Path
+
+    def run(
+        self,
+        function: Callable[..., Figures],
+        trials: Iterable[Trial],
+        executor: Executor | None = None,
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Call `function(**trial)` for all trials not yet on record; then the table of `trials`.
+
+        `executor` is any of `concurrent.futures`, for a function that it can send to its workers;
+        without one the trials run here, in order. A trial that raises is a row with its error, and
+        is tried again by the next call. `progress` shows a bar. Raises LabError for arguments that
+        JSON does not know, and when the executor breaks; what had ended until then is kept.
+        """
+        wanted = {key_of(trial): dict(trial) for trial in trials}
+        ended = {key for key, line in self._lines().items() if not line["error"]}
+        missing = [trial for key, trial in wanted.items() if key not in ended]
+        outcomes = _outcomes(function, missing, executor)
+        for line in tqdm(outcomes, total=len(missing), unit="trial", disable=not progress):
+            append_line(self.path, json.dumps(line))
+        return self.table(wanted.values())
+
+    def table(self, trials: Iterable[Trial] | None = None) -> pd.DataFrame:
+        """A row per ended trial, in the order of `trials` or, without them, in that of ending.
+
+        Columns: the arguments, the figures, error (empty if there was none) and trial_seconds.
+        """
+        lines = self._lines()
+        keys = lines if trials is None else [key for key in map(key_of, trials) if key in lines]
+        return pd.DataFrame([_row(lines[key]) for key in keys])
+
+    def _lines(self) -> dict[str, Line]:
+        """The last line of each trial by its key."""
+        if not self.path.exists():
+            return {}
+        read = map(_read, self.path.read_text(encoding="utf-8").splitlines())
+        return {key_of(line["trial"]): line for line in read if line}
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a sweep's table without an error. Raises LabError if there is none."""
+    if table.empty:
+        raise LabError("a sweep without trials", "give it at least one")
+    rows = table[table["error"] == ""]
+    if rows.empty:
+        first = table["error"].iloc[0]
+        raise LabError(f"none of {len(table)} trials went well; the first: {first}")
+    return rows.drop(columns="error").reset_index(drop=True)
+
+
+def key_of(trial: Trial) -> str:
+    """The same text for the same arguments in any order. Raises LabError for what JSON is not."""
+    try:
+        return json.dumps(dict(trial), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        problem = f"a trial of {dict(trial)} cannot be written down ({error})"
+        raise LabError(problem, "give numbers, texts, lists and None") from None
+
+
+def _outcomes(
+    function: Callable[..., Figures], trials: Sequence[Trial], executor: Executor | None
+) -> Iterator[Line]:
+    attempt = partial(_attempt, function)
+    if executor is None:
+        yield from map(attempt, trials)
+        return
+    futures = {executor.submit(attempt, trial): trial for trial in trials}
+    try:
+        for future in as_completed(futures):
+            yield _result(future, futures[future])
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
+    """A line about one trial, whatever happens in it. Runs where the executor runs it."""
+    started = time.perf_counter()
+    figures: Figures = {}
+    error = ""
+    try:
+        figures = dict(function(**trial))
+        json.dumps(figures)
+    except Exception as raised:  # any mistake of a trial is a result of the sweep
+        figures, error = {}, f"{type(raised).__name__}: {raised}"
+    seconds = time.perf_counter() - started
+    return {"trial": dict(trial), "figures": figures, "error": error, "seconds": seconds}
+
+
+def _result(future: Future[Line], trial: Trial) -> Line:
+    """What a future came to; a worker that died is the error of the trial that it was at."""
+    try:
+        return future.result()
+    except BrokenExecutor as broken:
+        problem = f"the workers are gone ({broken})"
+        raise LabError(problem, "run again: the trials that ended are kept") from broken
+    except Exception as lost:  # the executor's own error for a worker that died
+        error = f"{type(lost).__name__}: {lost}"
+        return {"trial": dict(trial), "figures": {}, "error": error, "seconds": 0.0}
+
+
+def _read(line: str) -> Line | None:
+    """A line, or None for the end of one that a stop has torn off."""
+    try:
+        parsed = json.loads(line)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) and "trial" in parsed else None
+
+
+def _row(line: Line) -> Line:
+    told = {"error": line["error"], "trial_seconds": line["seconds"]}
+    return {**line["trial"], **line["figures"], **told}

@@ -1,0 +1,131 @@
+"""Sweeps on workers: processes of this machine, and a Dask cluster on loopback."""
+
+import os
+import signal
+from concurrent.futures import Executor
+from pathlib import Path
+
+import dask
+import pandas as pd
+import pytest
+from distributed import LocalCluster
+
+from labsupport.errors import LabError
+from labsupport.sweep import SCHEDULER, Setup, Sweep, executors, workers
+from labsupport.training import Recipe
+
+RECIPE = Recipe(epochs=1, batch_size=64)
+TRIALS = [
+    {"seed": seed, "width": width, "depth": 1, "size": size}
+    for size in (7, 14)
+    for width in (4, 16)
+    for seed in (0, 1)
+]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler with two worker processes, as `dask scheduler` and `dask worker` make them."""
+    with (
+        dask.config.set(executors.SETTINGS),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            memory_limit=None,
+            dashboard_address=":0",
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def on_cluster(cluster, monkeypatch):
+    monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
+
+
+def setup_in(folder: Path) -> Setup:
+    return Setup("mnist5k", RECIPE, folder / "cache", max_train=512)
+
+
+def counted(table):
+    return table.drop(columns="trial_seconds")
+
+
+def once(folder: str, number: int) -> dict[str, int]:
+    """Kills the worker it runs in, but only the first time that it meets the number 3."""
+    mark = Path(folder) / "met"
+    if number == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"square": number**2}
+
+
+def test_two_workers_of_a_cluster_give_the_table_of_this_process(tmp_path, on_cluster):
+    here = Sweep(tmp_path / "here.jsonl").run(setup_in(tmp_path / "a").trial, TRIALS)
+    with workers(0) as executor:
+        assert isinstance(executor, Executor)
+        there = Sweep(tmp_path / "there.jsonl").run(
+            setup_in(tmp_path / "b").trial, TRIALS, executor
+        )
+    assert (there["error"] == "").all()
+    pd.testing.assert_frame_equal(counted(here), counted(there))
+
+
+def test_what_workers_trained_is_read_back_here(tmp_path, on_cluster):
+    setup = setup_in(tmp_path)
+    with workers(2) as executor:
+        table = Sweep(tmp_path / "sweep.jsonl").run(setup.trial, TRIALS[:2], executor)
+    stored = sorted(setup.cache.iterdir())
+    assert len(stored) == 2
+    again = [setup.trial(**trial) for trial in TRIALS[:2]]
+    assert [figures["accuracy"] for figures in again] == list(table["accuracy"])
+    assert sorted(setup.cache.iterdir()) == stored
+
+
+def test_a_killed_worker_costs_no_finished_trial(tmp_path, on_cluster):
+    sweep = Sweep(tmp_path / "sweep.jsonl")
+    trials = [{"folder": str(tmp_path), "number": number} for number in range(8)]
+    with workers(2) as executor:
+        table = sweep.run(once, trials, executor)
+    lost = table["error"] != ""
+    assert lost[3]
+    assert "KilledWorker" in table["error"][3]
+    assert len(table) == 8
+    ended = sweep.path.read_text().splitlines()
+    with workers(2) as executor:
+        again = sweep.run(once, trials, executor)
+    assert list(again["square"]) == [number**2 for number in range(8)]
+    assert len(sweep.path.read_text().splitlines()) == len(ended) + lost.sum()
+
+
+def test_processes_of_this_machine_give_the_same_table_and_are_gone_afterwards(tmp_path):
+    here = Sweep(tmp_path / "here.jsonl").run(setup_in(tmp_path / "a").trial, TRIALS[:2])
+    with workers(1) as executor:
+        processes = executor.submit(os.getpid).result()
+        there = Sweep(tmp_path / "there.jsonl").run(
+            setup_in(tmp_path / "b").trial, TRIALS[:2], executor
+        )
+    pd.testing.assert_frame_equal(counted(here), counted(there))
+    assert processes != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(processes, 0)
+
+
+def test_no_workers_mean_this_process():
+    with workers(0) as executor:
+        assert executor is None
+
+
+def test_fewer_than_no_workers_are_refused():
+    with pytest.raises(LabError, match="0 or more"), workers(-1):
+        pass
+
+
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
+    monkeypatch.setattr(executors, "SECONDS", 0.5)
+    monkeypatch.setenv(SCHEDULER, "tcp://127.0.0.1:9")
+    refused = pytest.raises(LabError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9")
+    with refused, workers(2):
+        pass

@@ -1,0 +1,147 @@
+import json
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labsupport.errors import LabError
+from labsupport.sweep import Sweep, finished
+from labsupport.sweep.record import key_of
+
+TRIALS = [{"width": width, "seed": seed} for width in (1, 2, 4) for seed in (0, 1)]
+
+
+def area(width, seed):
+    return {"area": width * width + seed}
+
+
+def area_but_not_of_two(width, seed):
+    if width == 2:
+        raise ValueError("two is too many")
+    return area(width, seed)
+
+
+def dies_at_four(width, seed):
+    if width == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return area(width, seed)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return Sweep(tmp_path / "sweep.jsonl")
+
+
+def counted(table):
+    return table.drop(columns="trial_seconds")
+
+
+def test_a_row_for_each_trial_in_their_order(sweep):
+    table = sweep.run(area, TRIALS)
+    assert list(table["area"]) == [1, 2, 4, 5, 16, 17]
+    assert list(table["error"]) == [""] * 6
+    assert (table["trial_seconds"] >= 0).all()
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_gives_the_same_table(sweep, tmp_path, pool):
+    here = sweep.run(area, TRIALS)
+    with pool(2) as executor:
+        there = Sweep(tmp_path / "other.jsonl").run(area, TRIALS, executor)
+    pd.testing.assert_frame_equal(counted(here), counted(there))
+
+
+def test_a_trial_that_fails_is_a_row_and_not_the_end(sweep):
+    table = sweep.run(area_but_not_of_two, TRIALS)
+    assert list(table["error"] != "") == [False, False, True, True, False, False]
+    assert table["error"][2] == "ValueError: two is too many"
+    assert table["area"].isna().tolist() == [False, False, True, True, False, False]
+
+
+def test_figures_that_cannot_be_written_down_are_an_error(sweep):
+    table = sweep.run(lambda width, seed: {"model": object()}, TRIALS[:1])
+    assert "TypeError" in table["error"][0]
+
+
+def test_only_what_is_missing_or_failed_runs_again(sweep):
+    sweep.run(area_but_not_of_two, TRIALS[:4])
+    called = []
+
+    def remembered(width, seed):
+        called.append((width, seed))
+        return area(width, seed)
+
+    table = sweep.run(remembered, TRIALS)
+    assert called == [(2, 0), (2, 1), (4, 0), (4, 1)]
+    assert list(table["area"]) == [1, 2, 4, 5, 16, 17]
+    assert not table["error"].any()
+
+
+def test_an_interrupted_sweep_keeps_the_trials_that_ended(sweep):
+    def interrupted(width, seed):
+        if width == 2:
+            raise KeyboardInterrupt
+        return area(width, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(interrupted, TRIALS)
+    assert list(sweep.table()["area"]) == [1, 2]
+
+
+def test_a_worker_that_dies_costs_no_finished_trial(sweep):
+    with ProcessPoolExecutor(1) as executor, pytest.raises(LabError, match="run again"):
+        sweep.run(dies_at_four, TRIALS, executor)
+    assert list(sweep.table()["area"]) == [1, 2, 4, 5]
+    assert len(sweep.run(area, TRIALS)) == 6
+
+
+@pytest.mark.parametrize("torn", [1, 10, 40])
+def test_a_torn_last_line_is_run_again(sweep, torn):
+    whole = sweep.run(area, TRIALS)
+    text = sweep.path.read_bytes()
+    sweep.path.write_bytes(text[:-torn])
+    if torn > 1:  # without its line feed alone, the line is whole
+        assert len(sweep.table()) == len(TRIALS) - 1
+    pd.testing.assert_frame_equal(counted(sweep.run(area, TRIALS)), counted(whole))
+    for line in sweep.path.read_text().splitlines()[:-2]:
+        json.loads(line)
+
+
+def test_a_trial_that_json_does_not_know_is_refused(sweep):
+    with pytest.raises(LabError, match="cannot be written"):
+        sweep.run(area, [{"width": object(), "seed": 0}])
+    assert not sweep.path.exists()
+
+
+def test_no_trials_make_an_empty_table(sweep):
+    assert sweep.run(area, []).empty
+
+
+@given(
+    st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False) | st.none())
+)
+def test_the_order_of_arguments_is_no_matter(trial):
+    assert key_of(trial) == key_of(dict(reversed(trial.items())))
+
+
+def test_finished_leaves_out_what_failed(sweep):
+    table = finished(sweep.run(area_but_not_of_two, TRIALS))
+    assert list(table["width"]) == [1, 1, 4, 4]
+    assert "error" not in table
+
+
+def test_a_sweep_in_which_all_failed_says_why(sweep):
+    table = sweep.run(area_but_not_of_two, TRIALS[2:4])
+    with pytest.raises(LabError, match=r"none of 2 trials .* two is too many"):
+        finished(table)
+    with pytest.raises(LabError, match="without trials"):
+        finished(sweep.table([]))
+
+
+def test_the_same_trial_twice_runs_once(sweep):
+    assert len(sweep.run(area, [TRIALS[0], TRIALS[0]])) == 1
+    assert len(sweep.path.read_text().splitlines()) == 1
