@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
 from labsupport.measure.latency import moving
@@ -116,3 +117,74 @@ def latency_trace(trace: pd.DataFrame, window: int = 100) -> Figure:
         axis.set(title=name, xlabel="sample")
     axes[0, 0].set_ylabel(f"latency, mean of {window} (ms)")
     return figure
+
+
+def tradeoffs(
+    table: pd.DataFrame,
+    published: pd.DataFrame,
+    *,
+    group: str,
+    label: str | None = None,
+    fmt: str = "o-",
+) -> Figure:
+    """Accuracy against MACs, latency against MACs, accuracy against latency, of a sweep.
+
+    `table` has a row per network: variant, seed, macs, accuracy, latency_b1_ms and
+    latency_b1_iqr_ms. A point is a variant's mean over seeds, with a color per value of `group`;
+    its bars are the range of accuracies and the interquartile range of latencies. `label` names a
+    column that is written beside the points, `fmt` is matplotlib's. `published` (macs, accuracy,
+    latency_b1_ms) is drawn in gray.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.8))
+    planes = (("macs", "accuracy"), ("macs", "latency_b1_ms"), ("latency_b1_ms", "accuracy"))
+    points = _variants(table, group, label)
+    for axis, (x, y) in zip(axes, planes, strict=True):
+        _scale(axis, x, y)
+        axis.plot(published[x], published[y], "x", color="0.6", label="published")
+        for name, part in points.groupby(group, sort=False):
+            _points(axis, part, x, y, fmt, str(name))
+        if label:
+            for row in points.to_dict("records"):
+                at = (row[x], row[y])
+                axis.annotate(str(row[label]), at, (3, -9), textcoords="offset points", size=7)
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+TITLES = {"macs": "MACs", "accuracy": "test accuracy", "latency_b1_ms": "latency, batch 1 (ms)"}
+
+
+def percent_axis(axis: Axes) -> None:
+    """A y axis for accuracies, in percent: 90, 99 and 99.9 are equally far apart."""
+    axis.set_yscale("logit")
+    ticks = [0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def _variants(table: pd.DataFrame, group: str, label: str | None) -> pd.DataFrame:
+    """A row per variant: means, and how far the bars reach down and up."""
+    by = table.groupby(["variant", group, *([label] if label else [])], sort=False)
+    points = by[["macs", "accuracy", "latency_b1_ms", "latency_b1_iqr_ms"]].mean()
+    points["accuracy_down"] = points["accuracy"] - by["accuracy"].min()
+    points["accuracy_up"] = by["accuracy"].max() - points["accuracy"]
+    points["latency_b1_ms_down"] = points["latency_b1_ms_up"] = points["latency_b1_iqr_ms"] / 2
+    return points.reset_index()
+
+
+def _points(axis: Axes, part: pd.DataFrame, x: str, y: str, fmt: str, name: str) -> None:
+    part = part.sort_values(x)
+    bars = [part[f"{y}_down"], part[f"{y}_up"]]
+    axis.errorbar(
+        part[x], part[y], bars, fmt=fmt, markersize=4, linewidth=1, elinewidth=1, label=name
+    )
+
+
+def _scale(axis: Axes, x: str, y: str) -> None:
+    axis.set_xscale("log")
+    if y == "accuracy":
+        percent_axis(axis)
+    else:
+        axis.set_yscale("log")
+    axis.set(xlabel=TITLES[x], ylabel=TITLES[y])

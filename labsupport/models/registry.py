@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from labsupport.errors import LabError
-from labsupport.models.cnn import lenet5, pruning_cnn, rules_cnn
+from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
 
 Knob = int | float | str
@@ -21,9 +21,10 @@ BUILDERS: dict[str, Builder] = {
     "lenet5": lenet5,
     "rules_cnn": rules_cnn,
     "pruning_cnn": pruning_cnn,
+    "pooled_cnn": pooled_cnn,
 }
 NAMES = tuple(BUILDERS)
-SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6}
+SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from labsupport.sweep.analysis import pareto_front, variance_shares
 from labsupport.sweep.executors import SCHEDULER, connected, workers
-from labsupport.sweep.networks import Setup
+from labsupport.sweep.networks import Setup, clock_trials
 from labsupport.sweep.record import Sweep, finished
 
 __all__ = [
     "SCHEDULER",
     "Setup",
     "Sweep",
+    "clock_trials",
     "connected",
     "finished",
     "pareto_front",

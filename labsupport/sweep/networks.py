@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from labsupport.data import Splits, load
 from labsupport.data.sources import data_folder, located
+from labsupport.measure.cards import clocked_columns
 from labsupport.measure.counts import cross_checked
 from labsupport.measure.disk import disk_bytes
+from labsupport.measure.latency import clock
 from labsupport.measure.modes import on_threads
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
+from labsupport.sweep.record import Trial
 from labsupport.training import Fit, Recipe, evaluate, train_or_load
 from labsupport.training.cache import code_fingerprint
 
@@ -96,6 +101,24 @@ class Setup:
             "macs": counts.macs,
             "disk_bytes": disk_bytes(fit.model),
         }
+
+
+def clock_trials(
+    setup: Setup, trials: Mapping[str, Trial], *, rounds: int = 20, calls: int = 10
+) -> pd.DataFrame:
+    """Latency at batch 1 of the networks of trials: clocked afterwards, here, against each other.
+
+    `trials` are by variant. Columns: variant, latency_b1_ms and its iqr and noise, as in a
+    scorecard. Networks come from the cache; one that is not there is trained first.
+    """
+    models = {name: setup.fit(**trial).model for name, trial in trials.items()}
+    images = {
+        name: setup.splits(trial.get("size", 0), trial.get("crop", 0)).test.x[:1]
+        for name, trial in trials.items()
+    }
+    clocking = clock(models, images, rounds=rounds, calls=calls)
+    rows = [{"variant": name} | clocked_columns(clocking, name, "b1") for name in models]
+    return pd.DataFrame(rows)
 
 
 @lru_cache(maxsize=KEPT)

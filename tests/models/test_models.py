@@ -12,6 +12,7 @@ KNOWN = {
     "lenet5": 431_080,
     "rules_cnn": 1_199_882,
     "pruning_cnn": 25_706_186,
+    "pooled_cnn": 24_058,
 }
 
 
@@ -95,3 +96,8 @@ def test_a_spec_builds_the_same_network_from_the_same_random_state():
 def test_a_wrong_call_is_explained(call, said):
     with pytest.raises(LabError, match=said):
         call()
+
+
+@pytest.mark.parametrize("side", [4, 7, 14, 28])
+def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(side):
+    assert parameters(build("pooled_cnn", (1, side, side))) == KNOWN["pooled_cnn"]

@@ -6,7 +6,7 @@ import torch
 
 from labsupport.errors import LabError
 from labsupport.measure import formulas
-from labsupport.sweep import Setup
+from labsupport.sweep import Setup, clock_trials
 from labsupport.training import Recipe, evaluate
 
 
@@ -66,3 +66,13 @@ def test_folders_are_the_same_from_anywhere(tmp_path, monkeypatch):
 def test_a_set_that_is_not_there_is_told_at_once(tmp_path):
     with pytest.raises(LabError, match=r"there is no nothing\.csv"):
         Setup("csv:nothing.csv", Recipe(), tmp_path)
+
+
+def test_networks_of_different_inputs_are_clocked_against_each_other(setup):
+    trials = {
+        "small": {"seed": 0, "depth": 1, "width": 8, "size": 14},
+        "large": {"seed": 0, "depth": 4, "width": 512},
+    }
+    table = clock_trials(setup, trials, rounds=3, calls=5).set_index("variant")
+    assert table.loc["small", "latency_b1_ms"] < table.loc["large", "latency_b1_ms"]
+    assert (table[["latency_b1_iqr_ms", "latency_b1_noise_ms"]] >= 0).all().all()
