@@ -39,7 +39,8 @@ FILE = "run.json"
 INTERACTIVE = "interactive"  # where notebooks run by hand write
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend"),
-    *("thop", "papermill", "nbclient", "ipykernel", "efficient-networks-labs"),
+    *("thop", "papermill", "nbclient", "ipykernel", "distributed"),
+    "efficient-networks-labs",
 )
 
 

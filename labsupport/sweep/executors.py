@@ -62,15 +62,19 @@ def _local(count: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    with (
-        dask.config.set(SETTINGS),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            memory_limit=None,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(SETTINGS):
+        try:
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                memory_limit=None,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:
+            raise LabError(
+                f"{count} worker processes could not be started: {error}",
+                'in a script, what starts them belongs under `if __name__ == "__main__":`',
+            ) from error
+        with cluster, Client(cluster) as client:
+            yield client

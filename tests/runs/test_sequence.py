@@ -365,6 +365,30 @@ def test_a_file_in_place_of_the_runs_folder_is_a_clear_refusal(tmp_path):
     assert "a file stands where a folder is needed" in result.stderr
 
 
+SWEEP = """from pathlib import Path
+from labsupport.results import Results
+from labsupport.sweep import Sweep
+
+def square(n):
+    with Path("../calls").open("a") as calls:
+        calls.write("x")
+    return {{"square": n * n}}
+
+results = Results("{name}", profile, "made", out=out)
+table = Sweep(results.sweeps / "squares.jsonl").run(square, [{{"n": n}} for n in range(3)])
+_ = results.table("squares", table)
+assert Path("../go").exists()"""
+
+
+def test_a_lab_that_is_run_again_goes_on_with_its_sweep(tmp_path):
+    write_profiles(tmp_path / "notebooks")
+    write_lab(tmp_path / "notebooks", "00_first", SWEEP.format(name="00_first"))
+    assert labs(tmp_path, "--name", "one").exit_code == 1
+    (tmp_path / "runs" / "go").touch()
+    assert labs(tmp_path, "--resume").exit_code == 0
+    assert (tmp_path / "runs" / "calls").read_text() == "xxx"
+
+
 def test_the_data_folder_is_absolute_for_the_kernels(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABS_DATA", "sets")

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -129,3 +131,21 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     refused = pytest.raises(LabError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9")
     with refused, workers(2):
         pass
+
+
+def test_a_script_that_starts_itself_again_is_told_why(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from labsupport.errors import LabError\n"
+        "from labsupport.sweep import workers\n"
+        "try:\n"
+        "    with workers(1):\n"
+        "        pass\n"
+        "except LabError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "could not be started" in done.stdout
+    assert '__name__ == "__main__"' in done.stdout
