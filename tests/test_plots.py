@@ -26,35 +26,38 @@ def drawn(table):
     plt.close(figure)
 
 
-def errorbars(axis):
-    return {container.get_label(): container for container in axis.containers}
+def lines(axis):
+    """By group: the line through its points, and the ends (x, low), (x, high) of its bars."""
+    _published, *drawn = axis.get_lines()
+    bars = [collection.get_segments() for collection in axis.collections]
+    return {line.get_label(): (line, ends) for line, ends in zip(drawn, bars, strict=True)}
 
 
 def test_three_planes_with_a_line_of_means_for_each_group(drawn):
     accuracy_macs, latency_macs, accuracy_latency = drawn.axes
     for axis in drawn.axes:
-        assert set(errorbars(axis)) == {"plain", "cured"}
-    line = errorbars(accuracy_macs)["plain"].lines[0]
+        assert set(lines(axis)) == {"plain", "cured"}
+    line, _ = lines(accuracy_macs)["plain"]
     np.testing.assert_allclose(line.get_xdata(orig=False), [800, 1600])
     np.testing.assert_allclose(line.get_ydata(orig=False), [0.91, 0.91])
-    line = errorbars(accuracy_latency)["plain"].lines[0]
+    line, _ = lines(accuracy_latency)["plain"]
     np.testing.assert_allclose(line.get_xdata(orig=False), [8 / 9, 16 / 9])
     assert latency_macs.get_yscale() == latency_macs.get_xscale() == "log"
 
 
 def test_bars_are_the_range_over_seeds_and_the_quartiles_of_the_clock(drawn):
     accuracy_macs, latency_macs, _ = drawn.axes
-    (first, _), *_ = [b.get_segments() for b in errorbars(accuracy_macs)["plain"].lines[2]]
-    np.testing.assert_allclose(first[:, 1], [0.90, 0.92])
-    (first, _), *_ = [b.get_segments() for b in errorbars(latency_macs)["plain"].lines[2]]
-    np.testing.assert_allclose(first[:, 1], [8 / 9 - 0.1, 8 / 9 + 0.1])
+    _, bars = lines(accuracy_macs)["plain"]
+    np.testing.assert_allclose(bars[0], [[800, 0.90], [800, 0.92]])
+    _, bars = lines(latency_macs)["plain"]
+    np.testing.assert_allclose(bars[0][:, 1], [8 / 9 - 0.1, 8 / 9 + 0.1])
 
 
 def test_published_points_are_gray_and_named(drawn):
     for axis in drawn.axes:
         (gray,) = [line for line in axis.get_lines() if line.get_label() == "published"]
         assert gray.get_color() == "0.6"
-    assert "published" in [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
+    assert "published" in [text.get_text() for text in drawn.legends[0].get_texts()]
 
 
 def test_points_are_labeled(drawn):
