@@ -9,8 +9,17 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from torch import Tensor
 
 from labsupport.measure.latency import moving
@@ -147,6 +156,8 @@ def tradeoffs(
             for row in points.to_dict("records"):
                 at = (row[x], row[y])
                 axis.annotate(str(row[label]), at, (3, -9), textcoords="offset points", size=7)
+        _round_ticks(axis.xaxis, x)
+        _round_ticks(axis.yaxis, y)
     names = axes[0].get_legend_handles_labels()
     figure.legend(*names, loc="outside lower center", ncols=6, fontsize=8)
     return figure
@@ -158,10 +169,25 @@ TITLES = {"macs": "MACs", "accuracy": "test accuracy", "latency_b1_ms": "latency
 def percent_axis(axis: Axes) -> None:
     """A y axis for accuracies, in percent: 90, 99 and 99.9 are equally far apart."""
     axis.set_yscale("logit")
-    ticks = [0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
-    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_locator(Shares())
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+class Shares(Locator):
+    """Ticks at round shares; where few of them are in view, at evenly spaced ones."""
+
+    USUAL = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+
+    def __call__(self) -> list[float]:
+        """The ticks in view."""
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """The ticks from vmin to vmax."""
+        inside = [share for share in self.USUAL if vmin <= share <= vmax]
+        return inside if len(inside) > 3 else list(MaxNLocator(5).tick_values(vmin, vmax))
 
 
 def _variants(table: pd.DataFrame, group: str, label: str | None) -> pd.DataFrame:
@@ -178,7 +204,7 @@ def _points(axis: Axes, part: pd.DataFrame, x: str, y: str, fmt: str, name: str)
     part = part.sort_values(x)
     (line,) = axis.plot(part[x], part[y], fmt, markersize=4, linewidth=1, label=name)
     low, high = part[y] - part[f"{y}_down"], part[y] + part[f"{y}_up"]
-    # Not errorbar, which draws every bar by itself: seconds for thousands of points.
+    # Not errorbar: its caps and groups take seconds for thousands of points.
     axis.vlines(part[x], low, high, color=line.get_color(), linewidth=1)
 
 
@@ -189,3 +215,12 @@ def _scale(axis: Axes, x: str, y: str) -> None:
     else:
         axis.set_yscale("log")
     axis.set(xlabel=TITLES[x], ylabel=TITLES[y])
+
+
+def _round_ticks(axis: XAxis | YAxis, column: str) -> None:
+    """More ticks than powers of ten, where a logarithmic axis has few of them."""
+    low, high = sorted(axis.get_view_interval())
+    if axis.get_scale() == "log" and high < 30 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(EngFormatter(sep="") if column == "macs" else "{x:g}")
+        axis.set_minor_formatter(NullFormatter())

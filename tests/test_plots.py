@@ -73,3 +73,17 @@ def test_the_percent_axis_spreads_the_nines():
     assert high - middle == pytest.approx(middle - low, rel=0.05)
     assert "99 %" in [text.get_text() for text in axis.get_yticklabels()]
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.81, 0.93), (0.3, 0.96), (0.981, 0.988)]
+)
+def test_an_axis_of_accuracies_has_ticks_enough_and_not_too_many(low, high):
+    figure, axis = plt.subplots()
+    plots.percent_axis(axis)
+    axis.plot([0, 1], [low, high])
+    figure.draw_without_rendering()
+    bottom, top = axis.get_ylim()
+    seen = [tick for tick in axis.get_yticks() if bottom <= tick <= top]
+    assert 3 <= len(seen) <= 8
+    plt.close(figure)

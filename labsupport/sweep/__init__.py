@@ -4,14 +4,17 @@ from labsupport.sweep.analysis import pareto_front, variance_shares
 from labsupport.sweep.executors import SCHEDULER, connected, workers
 from labsupport.sweep.networks import Setup, clock_trials
 from labsupport.sweep.record import Sweep, finished
+from labsupport.sweep.view import FrontView, front_view
 
 __all__ = [
     "SCHEDULER",
+    "FrontView",
     "Setup",
     "Sweep",
     "clock_trials",
     "connected",
     "finished",
+    "front_view",
     "pareto_front",
     "variance_shares",
     "workers",

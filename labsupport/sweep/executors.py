@@ -19,6 +19,8 @@ SECONDS = 10  # to wait for a scheduler's answer
 SETTINGS = {
     # A trial that kills its worker is given up: tried again, it would take others along.
     "distributed.scheduler.allowed-failures": 0,
+    # By default the next trial waits on the worker too, and is lost with it.
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.daemon": False,  # a trial may start processes of its own
 }
 

@@ -35,3 +35,25 @@ def chromium():
         browser = running.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def reader(chromium):
+    """A window without network that notes what it asked for and what it complained of."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.asked, page.complaints = [], []
+
+    def local_only(route):
+        if route.request.url.startswith("file:"):
+            return route.continue_()
+        page.asked.append(route.request.url)
+        return route.abort()
+
+    context.route("**/*", local_only)
+    page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    yield page
+    context.close()
+    assert page.asked == []
+    assert page.complaints == []

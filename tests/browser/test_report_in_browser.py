@@ -11,28 +11,6 @@ def front(tmp_path_factory):
     return build_report(make_run(tmp_path_factory.mktemp("runs") / "trial")).as_uri()
 
 
-@pytest.fixture
-def reader(chromium):
-    """A window without network that notes what it asked for and what it complained of."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    page.asked, page.complaints = [], []
-
-    def local_only(route):
-        if route.request.url.startswith("file:"):
-            return route.continue_()
-        page.asked.append(route.request.url)
-        return route.abort()
-
-    context.route("**/*", local_only)
-    page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    yield page
-    context.close()
-    assert page.asked == []
-    assert page.complaints == []
-
-
 def test_front_page_opens_and_leads_to_a_lab(reader, front):
     reader.goto(front)
     assert reader.locator("article h1").inner_text() == "Report of run trial"

@@ -56,9 +56,9 @@ def counted(table):
 
 
 def once(folder: str, number: int) -> dict[str, int]:
-    """Kills the worker it runs in, but only the first time that it meets the number 3."""
+    """Kills the worker it runs in, but only the first time that it meets the number 9."""
     mark = Path(folder) / "met"
-    if number == 3 and not mark.exists():
+    if number == 9 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return {"square": number**2}
@@ -88,17 +88,17 @@ def test_what_workers_trained_is_read_back_here(tmp_path, on_cluster):
 
 def test_a_killed_worker_costs_no_finished_trial(tmp_path, on_cluster):
     sweep = Sweep(tmp_path / "sweep.jsonl")
-    trials = [{"folder": str(tmp_path), "number": number} for number in range(8)]
+    trials = [{"folder": str(tmp_path), "number": number} for number in range(16)]
     with workers(2) as executor:
         table = sweep.run(once, trials, executor)
     lost = table["error"] != ""
-    assert lost[3]
-    assert "KilledWorker" in table["error"][3]
-    assert len(table) == 8
+    assert list(table["number"][lost]) == [9]
+    assert "KilledWorker" in table["error"][9]
+    assert len(table) == 16
     ended = sweep.path.read_text().splitlines()
     with workers(2) as executor:
         again = sweep.run(once, trials, executor)
-    assert list(again["square"]) == [number**2 for number in range(8)]
+    assert list(again["square"]) == [number**2 for number in range(16)]
     assert len(sweep.path.read_text().splitlines()) == len(ended) + lost.sum()
 
 
