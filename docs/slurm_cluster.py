@@ -15,7 +15,7 @@ from threading import Event
 import dask
 from dask_jobqueue import SLURMCluster
 
-from labsupport.sweep.executors import SETTINGS
+from labsupport.sweep.executors import MEMORY, SETTINGS
 
 
 def slurm_cluster(
@@ -44,7 +44,8 @@ def slurm_cluster(
 def exports() -> list[str]:
     """The settings as lines of a shell script, by the names that Dask reads."""
     names = {key: key.upper().replace(".", "__").replace("-", "_") for key in SETTINGS}
-    return [f"export DASK_{name}={SETTINGS[key]}" for key, name in names.items()]
+    settings = {f"DASK_{name}": SETTINGS[key] for key, name in names.items()}
+    return [f"export {name}={value}" for name, value in (settings | MEMORY).items()]
 
 
 def main() -> None:

@@ -75,9 +75,7 @@ def test_the_percent_axis_spreads_the_nines():
     plt.close(figure)
 
 
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.81, 0.93), (0.3, 0.96), (0.981, 0.988)]
-)
+@pytest.mark.parametrize(("low", "high"), [(0.81, 0.93), (0.3, 0.96), (0.981, 0.988)])
 def test_an_axis_of_accuracies_has_ticks_enough_and_not_too_many(low, high):
     figure, axis = plt.subplots()
     plots.percent_axis(axis)

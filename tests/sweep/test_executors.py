@@ -115,6 +115,14 @@ def test_processes_of_this_machine_give_the_same_table_and_are_gone_afterwards(t
         os.kill(processes, 0)
 
 
+def test_workers_keep_the_memory_that_they_free():
+    with workers(1) as executor:
+        environment = executor.submit(os.environ.copy).result()
+    assert {name: environment[name] for name in executors.MEMORY} == {
+        name: str(value) for name, value in executors.MEMORY.items()
+    }
+
+
 def test_no_workers_mean_this_process():
     with workers(0) as executor:
         assert executor is None
