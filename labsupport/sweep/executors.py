@@ -23,8 +23,8 @@ SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.daemon": False,  # a trial may start processes of its own
 }
-# For the workers' environment. Dask has them give all freed memory back to the system at once, which
-# makes every tensor of a training step new memory: up to three times the processor time.
+# For the workers' environment. Dask has them give freed memory back to the system at once, so that
+# each tensor of a training step is new memory: up to three times the processor time.
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**30}
 
 
