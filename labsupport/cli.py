@@ -85,7 +85,12 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers train.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            envvar="LABS_SCHEDULER",
+            help="Dask scheduler whose workers train.",
+        ),
     ] = None,
     timeout: Annotated[
         int | None, typer.Option(min=1, help="Seconds per cell.", show_default="no limit")

@@ -2,6 +2,7 @@
 
 from labsupport.sweep.analysis import pareto_front, variance_shares
 from labsupport.sweep.executors import SCHEDULER, connected, workers
+from labsupport.sweep.grids import whole_numbers
 from labsupport.sweep.networks import Setup, clock_trials
 from labsupport.sweep.record import Sweep, finished
 from labsupport.sweep.view import FrontView, front_view
@@ -17,5 +18,6 @@ __all__ = [
     "front_view",
     "pareto_front",
     "variance_shares",
+    "whole_numbers",
     "workers",
 ]

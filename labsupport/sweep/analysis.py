@@ -11,9 +11,10 @@ from labsupport.errors import LabError
 
 
 def pareto_front(table: pd.DataFrame, cost: str, gain: str) -> pd.DataFrame:
-    """The rows that no other row beats by a lower `cost` or a higher `gain`, cheapest first.
+    """The rows that no other row dominates, cheapest first.
 
-    Of rows that are equal in both, the first one stays.
+    A row dominates another if it has at most its `cost` and at least its `gain`, and not both
+    equal. Of rows that are equal in both, the first one stays.
     """
     ordered = table.sort_values([cost, gain], ascending=[True, False], kind="stable")
     best_of_cheaper = ordered[gain].astype(float).cummax().shift(fill_value=float("-inf"))
@@ -26,8 +27,8 @@ def variance_shares(
     """Which share of a figure's variance goes with which factor (analysis of variance).
 
     `factors` gives each factor's columns; several columns are one factor with all combinations of
-    their values. Besides the factors there are "together", what they do only in combination, and
-    "rest", the variance among rows that agree in all factors: that between seeds.
+    their values. Besides the factors there are "interaction", what they do only in combination,
+    and "residual", the variance among rows that agree in all factors: that between seeds.
     The shares add up to 1. Source: Fisher 1925, chapter VII.
     Raises LabError unless every combination has equally many rows.
     """
@@ -39,7 +40,11 @@ def variance_shares(
         raise LabError(f"{figure} is the same in all rows", "there is no variance to share out")
     explained = {name: _between(table, figure, list(group)) for name, group in factors.items()}
     cells = _between(table, figure, columns)
-    shares = {**explained, "together": cells - sum(explained.values()), "rest": total - cells}
+    shares = {
+        **explained,
+        "interaction": cells - sum(explained.values()),
+        "residual": total - cells,
+    }
     return pd.Series(shares) / total
 
 

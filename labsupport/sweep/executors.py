@@ -25,7 +25,7 @@ SETTINGS = {
 }
 # For the workers' environment. Dask has them give freed memory back to the system at once, so that
 # each tensor of a training step is new memory: up to three times the processor time.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**30}
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**25}  # the most allowed
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def connected(address: str) -> Iterator[Client]:
         client = Client(address, timeout=SECONDS)
     except (OSError, ValueError, TypeError) as error:
         raise LabError(
-            f"no Dask scheduler answers at {address}: {str(error).splitlines()[0]}",
+            f"no Dask scheduler answers at {address} ({type(error).__name__}: {error})",
             "start one with `dask scheduler`, and give the address it prints",
         ) from error
     with client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,14 +73,19 @@ class Sweep:
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a sweep's table without an error. Raises LabError if there is none."""
+    """The table of a sweep in which every trial went well, without its column of errors.
+
+    Raises LabError, with the first error, if there are trials that did not, or no trials at all.
+    """
     if table.empty:
         raise LabError("a sweep without trials", "give it at least one")
-    rows = table[table["error"] == ""]
-    if rows.empty:
-        first = table["error"].iloc[0]
-        raise LabError(f"none of {len(table)} trials went well; the first: {first}")
-    return rows.drop(columns="error").reset_index(drop=True)
+    errors = table.loc[table["error"] != "", "error"]
+    if len(errors):
+        raise LabError(
+            f"{len(errors)} of {len(table)} trials failed; the first: {errors.iloc[0]}",
+            "run again: only these are tried",
+        )
+    return table.drop(columns="error")
 
 
 def key_of(trial: Trial) -> str:
@@ -99,13 +104,22 @@ def _outcomes(
     if executor is None:
         yield from map(attempt, trials)
         return
-    futures = {executor.submit(attempt, trial): trial for trial in trials}
+    futures = {_submitted(executor, attempt, trial): trial for trial in trials}
     try:
         for future in as_completed(futures):
             yield _result(future, futures[future])
     finally:
         for future in futures:
             future.cancel()
+
+
+def _submitted(executor: Executor, attempt: Callable[[Trial], Line], trial: Trial) -> Future[Line]:
+    try:
+        return executor.submit(attempt, trial)
+    except Exception as error:  # each executor has its own for what cannot be pickled
+        problem = f"a trial cannot be sent to the workers ({type(error).__name__}: {error})"
+        hint = "let the function use nothing that cannot be pickled, or run it without workers"
+        raise LabError(problem, hint) from error
 
 
 def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
@@ -126,8 +140,8 @@ def _result(future: Future[Line], trial: Trial) -> Line:
     """What a future came to; a worker that died is the error of the trial that it was at."""
     try:
         return future.result()
-    except BrokenExecutor as broken:
-        problem = f"the workers are gone ({broken})"
+    except (BrokenExecutor, CancelledError) as broken:
+        problem = f"the workers, or their scheduler, are gone ({broken or type(broken).__name__})"
         raise LabError(problem, "run again: the trials that ended are kept") from broken
     except Exception as lost:  # the executor's own error for a worker that died
         error = f"{type(lost).__name__}: {lost}"

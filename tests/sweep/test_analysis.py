@@ -51,7 +51,7 @@ def test_along_the_front_cost_and_gain_both_rise(points):
         (lambda size, depth, width, seed: size, "input"),
         (lambda size, depth, width, seed: depth - 3 * width, "network"),
         (lambda size, depth, width, seed: depth * width, "network"),
-        (lambda size, depth, width, seed: (-1) ** (size + seed) if size < 2 else 0, "rest"),
+        (lambda size, depth, width, seed: (-1) ** (size + seed) if size < 2 else 0, "residual"),
     ],
 )
 def test_a_figure_that_one_factor_makes_is_that_factors(figure, factor):
@@ -62,7 +62,7 @@ def test_a_figure_that_one_factor_makes_is_that_factors(figure, factor):
 
 def test_a_pure_interaction_belongs_to_none_alone():
     centered = grid(lambda size, depth, width, seed: (size - 1) * (2 * depth - 1))
-    assert variance_shares(centered, "figure", FACTORS)["together"] == pytest.approx(1)
+    assert variance_shares(centered, "figure", FACTORS)["interaction"] == pytest.approx(1)
 
 
 def test_shares_of_a_case_worked_out_by_hand():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import Executor
 from pathlib import Path
+from threading import Lock
 
 import dask
 import pandas as pd
@@ -113,6 +114,14 @@ def test_processes_of_this_machine_give_the_same_table_and_are_gone_afterwards(t
     assert processes != os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(processes, 0)
+
+
+def test_a_function_that_cannot_be_sent_is_told(tmp_path, on_cluster):
+    lock = Lock()
+    with workers(2) as executor, pytest.raises(LabError, match="cannot be sent to the workers"):
+        Sweep(tmp_path / "sweep.jsonl").run(
+            lambda number: {"lock": lock}, [{"number": 1}], executor
+        )
 
 
 def test_workers_keep_the_memory_that_they_free():

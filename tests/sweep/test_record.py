@@ -1,7 +1,7 @@
 import json
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -128,18 +128,37 @@ def test_the_order_of_arguments_is_no_matter(trial):
     assert key_of(trial) == key_of(dict(reversed(trial.items())))
 
 
-def test_finished_leaves_out_what_failed(sweep):
-    table = finished(sweep.run(area_but_not_of_two, TRIALS))
-    assert list(table["width"]) == [1, 1, 4, 4]
+def test_finished_gives_the_whole_table(sweep):
+    table = finished(sweep.run(area, TRIALS))
+    assert list(table["area"]) == [1, 2, 4, 5, 16, 17]
     assert "error" not in table
 
 
-def test_a_sweep_in_which_all_failed_says_why(sweep):
-    table = sweep.run(area_but_not_of_two, TRIALS[2:4])
-    with pytest.raises(LabError, match=r"none of 2 trials .* two is too many"):
-        finished(table)
+def test_a_sweep_in_which_trials_failed_is_not_finished_and_says_why(sweep):
+    with pytest.raises(LabError, match=r"2 of 6 trials failed; the first: .*two is too many"):
+        finished(sweep.run(area_but_not_of_two, TRIALS))
     with pytest.raises(LabError, match="without trials"):
         finished(sweep.table([]))
+
+
+class Disconnected(Executor):
+    """An executor that loses its workers after two trials, as one of Dask does: it cancels."""
+
+    def submit(self, function, trial):
+        future = Future()
+        if trial["width"] == 1:
+            future.set_result(function(trial))
+        else:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_lost_scheduler_is_the_end_and_costs_no_finished_trial(sweep):
+    with pytest.raises(LabError, match="scheduler"):
+        sweep.run(area, TRIALS, Disconnected())
+    assert set(sweep.table().get("area", [])) <= {1, 2}
+    assert list(sweep.run(area, TRIALS)["area"]) == [1, 2, 4, 5, 16, 17]
 
 
 def test_the_same_trial_twice_runs_once(sweep):

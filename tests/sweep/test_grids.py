@@ -1,0 +1,20 @@
+import pytest
+
+from labsupport.errors import LabError
+from labsupport.sweep import whole_numbers
+
+
+@pytest.mark.parametrize("text", ["4 1 2", "4, 1, 2", " 4,1 2 4 "])
+def test_numbers_with_blanks_or_commas_between_each_once(text):
+    assert whole_numbers("depths", text) == [4, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "a b", "1 2.5", "0 1", "-3"])
+def test_anything_else_is_refused_with_the_name_of_the_parameter(text):
+    with pytest.raises(LabError, match=f"depths={text!r}.*whole numbers from 1"):
+        whole_numbers("depths", text)
+
+
+def test_a_sweep_may_need_more_than_one_value():
+    with pytest.raises(LabError, match="2 or more whole numbers from 4"):
+        whole_numbers("sides", "7", low=4, least=2)
