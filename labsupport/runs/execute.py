@@ -241,9 +241,15 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
 
 
 def resident(process: psutil.Process) -> int:
-    """Resident memory of a process and all its descendants, in bytes."""
-    total = 0
+    """Resident memory of a process and all its descendants, in bytes.
+
+    Pages of files, mostly libraries that all of them load, are the same memory: counted once.
+    """
+    own, files = 0, 0
     for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
-            total += int(member.memory_info().rss)
-    return total
+            memory = member.memory_info()
+            shared = int(getattr(memory, "shared", 0))  # known on Linux
+            own += int(memory.rss) - shared
+            files = max(files, shared)
+    return own + files
