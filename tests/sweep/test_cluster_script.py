@@ -70,6 +70,11 @@ def test_the_scheduler_gives_up_a_trial_that_kills_its_worker(cluster):
     assert cluster.scheduler.allowed_failures == 0
 
 
+def heed_ctrl_c():
+    """In a child: stop at Ctrl-C also where these tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("script")
 def test_the_script_prints_an_address_where_its_jobs_work(tmp_path, monkeypatch):
@@ -79,7 +84,9 @@ def test_the_script_prints_an_address_where_its_jobs_work(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers know this module
     command = [sys.executable, str(SCRIPT), "--jobs", "2", "--interface", "lo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed_ctrl_c
+    ) as running:
         try:
             monkeypatch.setenv(SCHEDULER, running.stdout.readline().strip())
             with workers(0) as executor:
