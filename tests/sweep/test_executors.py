@@ -124,7 +124,9 @@ def test_a_function_that_cannot_be_sent_is_told(tmp_path, on_cluster):
         )
 
 
-def test_workers_keep_the_memory_that_they_free():
+def test_workers_keep_the_memory_that_they_free(monkeypatch):
+    for name in executors.MEMORY:  # Dask leaves those of an earlier cluster in this process
+        monkeypatch.delenv(name, raising=False)
     with workers(1) as executor:
         environment = executor.submit(os.environ.copy).result()
     assert {name: environment[name] for name in executors.MEMORY} == {
