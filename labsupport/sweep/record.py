@@ -141,7 +141,7 @@ def _result(future: Future[Line], trial: Trial) -> Line:
     try:
         return future.result()
     except (BrokenExecutor, CancelledError) as broken:
-        problem = f"the workers, or their scheduler, are gone ({broken or type(broken).__name__})"
+        problem = f"the workers, or their scheduler, are gone ({type(broken).__name__} {broken})"
         raise LabError(problem, "run again: the trials that ended are kept") from broken
     except Exception as lost:  # the executor's own error for a worker that died
         error = f"{type(lost).__name__}: {lost}"
