@@ -5,17 +5,14 @@ from labsupport.sweep.executors import SCHEDULER, connected, workers
 from labsupport.sweep.grids import whole_numbers
 from labsupport.sweep.networks import Setup, clock_trials
 from labsupport.sweep.record import Sweep, finished
-from labsupport.sweep.view import FrontView, front_view
 
 __all__ = [
     "SCHEDULER",
-    "FrontView",
     "Setup",
     "Sweep",
     "clock_trials",
     "connected",
     "finished",
-    "front_view",
     "pareto_front",
     "variance_shares",
     "whole_numbers",

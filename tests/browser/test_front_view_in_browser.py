@@ -6,8 +6,8 @@ import pytest
 from made_run import executed, make_run, shown, write_notebook
 from nbformat import v4
 
+from labsupport.plots import front_view
 from labsupport.report import build_report
-from labsupport.sweep import front_view
 
 COUNT = 30
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsupport.errors import LabError
-from labsupport.sweep import front_view, pareto_front, view
+from labsupport.plots import front_view
+from labsupport.sweep import pareto_front
 
 EVIL = "</script><b onload='x'>&</title>"
 ROW = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
@@ -154,7 +155,7 @@ def test_the_key_has_the_colors_of_the_points():
     html = shown(many(), describe=(), group="size")
     fills = {part["fill"] for part in Parts(html).named("point")}
     assert set(re.findall(r'<i style="background: (#\w+)"></i>', html)) == fills
-    assert fills < set(sns.color_palette("colorblind").as_hex()) == set(view.PALETTE)
+    assert fills < set(sns.color_palette("colorblind").as_hex())
 
 
 def test_a_hostile_name_stays_a_text():

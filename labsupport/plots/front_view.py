@@ -15,18 +15,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 
 from labsupport.claims import number
 from labsupport.errors import LabError
-from labsupport.sweep.analysis import pareto_front
-from labsupport.sweep.picture import FRAME, RIGHT, Picture
+from labsupport.plots.picture import FRAME, RIGHT, Picture
+from labsupport.sweep import pareto_front
 
 TEMPLATE = Path(__file__).with_name("front.html")
-# Those of the other figures; seaborn, which knows them, would cost each worker a second.
-PALETTE = (
-    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
-    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
-)
+PALETTE = sns.color_palette("colorblind").as_hex()
 
 
 def front_view(
