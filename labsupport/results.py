@@ -34,7 +34,7 @@ class Results:
     profile: str
     dataset: str
     out: Path = Path("../runs/interactive")
-    _cards: list[Scorecard] = field(default_factory=list, repr=False)
+    _cards: dict[tuple[str, str, int], Scorecard] = field(default_factory=dict, repr=False)
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,8 +80,7 @@ class Results:
             seed,
             **measured,  # type: ignore[arg-type]
         )
-        self._cards.append(card)
-        self.table("scorecards", self.scorecards())
+        self._keep([card])
         return card
 
     def score_rows(self, method: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,8 +95,7 @@ class Results:
             Scorecard(**{str(name): value for name, value in row.items()})
             for row in complete.to_dict("records")
         ]
-        self._cards += cards
-        self.table("scorecards", self.scorecards())
+        self._keep(cards)
         return as_frame(cards)
 
     def claim(
@@ -122,11 +120,16 @@ class Results:
 
     def scorecards(self) -> pd.DataFrame:
         """All scorecards of this lab so far."""
-        return as_frame(self._cards)
+        return as_frame(list(self._cards.values()))
 
     def claims(self) -> ClaimList:
         """All claims of this lab so far, as a table to be shown."""
         return ClaimList(list(self._claims.values()))
+
+    def _keep(self, cards: list[Scorecard]) -> None:
+        """Add cards; one of the same method, variant and seed, as of a cell run again, goes."""
+        self._cards |= {(card.method, card.variant, card.seed): card for card in cards}
+        self.table("scorecards", self.scorecards())
 
     def _claim_frame(self) -> pd.DataFrame:
         fixed = {"lab": self.lab, "profile": self.profile, "dataset": self.dataset}

@@ -44,6 +44,14 @@ def test_the_rows_of_a_table_become_scorecards_at_once(results, tmp_path):
     assert "width" not in kept
 
 
+def test_a_scorecard_measured_again_replaces_the_first(results, tmp_path):
+    rows = pd.DataFrame({"variant": ["a", "b"], "seed": [0, 0], "accuracy": [0.9, 0.8]})
+    for _ in range(2):
+        results.score_rows("sweep", rows)
+        results.score("base", "a", 0, accuracy=0.5)
+    assert list(read_tables(tmp_path, "scorecards")["accuracy"]) == [0.9, 0.8, 0.5]
+
+
 def test_claims_are_stored_with_their_lab_profile_and_data(results, tmp_path):
     results.claim("a.b", "at least two", 3, ">=", 2, required=True, seed=1.5, source="000")
     results.claim("a.c", "as it is", 4)

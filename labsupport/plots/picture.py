@@ -10,15 +10,12 @@ from html import escape
 
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from labsupport.plots.shares import USUAL, log_odds
+
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 72, 628, 8, 316  # the frame
 FRAME = {"width": WIDTH, "height": HEIGHT, "right": RIGHT, "top": TOP, "deep": BOTTOM - TOP}
 AIR = 0.05  # of the frame, between its border and the outermost points
-SHARES = (
-    *(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9),
-    *(0.95, 0.97, 0.98, 0.99, 0.995, 0.997, 0.998, 0.999),
-)
-EDGE = 0.0005  # shares closer than this to 0 or 1, which are infinitely far, are drawn here
 
 
 @dataclass(frozen=True)
@@ -71,14 +68,14 @@ class Picture:
     @cached_property
     def y(self) -> Axis:
         """From a gain to its place down the picture."""
-        return Axis(self.gains, _logit, BOTTOM, TOP)
+        return Axis(self.gains, lambda share: float(log_odds(share)), BOTTOM, TOP)
 
     def axes(self) -> str:
         """Grid and figures."""
         low, high = min(self.costs), max(self.costs)
         decades = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,))
         across = {self.x(v): _short(v) for v in self.x.ticks(decades.tick_values(low, high), 40)}
-        up = {self.y(v): f"{100 * v:.4g} %" for v in self.y.ticks(SHARES, 22)}
+        up = {self.y(v): f"{100 * v:.4g} %" for v in self.y.ticks(USUAL, 22)}
         lines = [f"M{place} {TOP}V{BOTTOM}" for place in across]
         lines += [f"M{LEFT} {place}H{RIGHT}" for place in up]
         texts = [_words(place, BOTTOM + 16, text, "middle") for place, text in across.items()]
@@ -99,11 +96,6 @@ class Picture:
             f"<title>{escape(text)}</title></circle>"
             for cost, gain, fill, text in each
         )
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, EDGE), 1 - EDGE)
-    return math.log(share / (1 - share))
 
 
 def _words(x: float, y: float, text: str, anchor: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, NullLocator
+
+from labsupport.plots.shares import from_log_odds, log_odds, ticks
 
 DPI = 80
 COLUMN = (5.0, 3.4)
@@ -34,16 +36,14 @@ def use_style() -> None:
 
 def percent_axis(axis: Axes) -> None:
     """A y axis for accuracies, in percent: 90, 99 and 99.9 are equally far apart."""
-    axis.set_yscale("logit")
+    axis.set_yscale("function", functions=(log_odds, from_log_odds))
     axis.yaxis.set_major_locator(Shares())
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
 class Shares(Locator):
-    """Ticks at round shares; where few of them are in view, at evenly spaced ones."""
-
-    USUAL = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+    """Ticks at round shares."""
 
     def __call__(self) -> list[float]:
         """The ticks in view."""
@@ -52,5 +52,4 @@ class Shares(Locator):
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """The ticks from vmin to vmax."""
-        inside = [share for share in self.USUAL if vmin <= share <= vmax]
-        return inside if len(inside) > 3 else list(MaxNLocator(5).tick_values(vmin, vmax))
+        return ticks(vmin, vmax)

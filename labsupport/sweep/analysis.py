@@ -14,9 +14,10 @@ def pareto_front(table: pd.DataFrame, cost: str, gain: str) -> pd.DataFrame:
     """The rows that no other row dominates, cheapest first.
 
     A row dominates another if it has at most its `cost` and at least its `gain`, and not both
-    equal. Of rows that are equal in both, the first one stays.
+    equal. Of rows that are equal in both, the first one stays; rows without a figure are left out.
     """
-    ordered = table.sort_values([cost, gain], ascending=[True, False], kind="stable")
+    known = table.dropna(subset=[cost, gain])
+    ordered = known.sort_values([cost, gain], ascending=[True, False], kind="stable")
     best_of_cheaper = ordered[gain].astype(float).cummax().shift(fill_value=float("-inf"))
     return ordered[ordered[gain] > best_of_cheaper]
 
@@ -29,15 +30,13 @@ def variance_shares(
     `factors` gives each factor's columns; several columns are one factor with all combinations of
     their values. Besides the factors there are "interaction", what they do only in combination,
     and "residual", the variance among rows that agree in all factors: that between seeds.
-    The shares add up to 1. Source: Fisher 1925, chapter VII.
+    The shares add up to 1; those of a figure that is the same in all rows are NaN.
     Raises LabError unless every combination has equally many rows.
+    Source: Fisher 1925, chapter VII.
     """
     columns = [column for group in factors.values() for column in group]
     _check_balance(table, columns)
-    mean = table[figure].mean()
-    total = float(((table[figure] - mean) ** 2).sum())
-    if total == 0:
-        raise LabError(f"{figure} is the same in all rows", "there is no variance to share out")
+    total = float(((table[figure] - table[figure].mean()) ** 2).sum())
     explained = {name: _between(table, figure, list(group)) for name, group in factors.items()}
     cells = _between(table, figure, columns)
     shares = {
@@ -45,7 +44,8 @@ def variance_shares(
         "interaction": cells - sum(explained.values()),
         "residual": total - cells,
     }
-    return pd.Series(shares) / total
+    alike = table[figure].nunique() == 1  # whose deviations from the mean are but rounding
+    return pd.Series(shares) / (float("nan") if alike else total)
 
 
 def _between(table: pd.DataFrame, figure: str, columns: Sequence[str]) -> float:

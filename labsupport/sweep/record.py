@@ -20,6 +20,7 @@ from labsupport.files import append_line
 Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
 Figures = Mapping[str, Any]  # what it gives back, by column
 Line = dict[str, Any]  # trial, figures, error, seconds
+TOLD = ("error", "trial_seconds")  # columns of the table beside arguments and figures
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Sweep:
     ) -> pd.DataFrame:
         """Call `function(**trial)` for all trials not yet on record; then the table of `trials`.
 
+        Its figures are named other than its arguments, and not error or trial_seconds.
         `executor` is any of `concurrent.futures`, for a function that it can send to its workers;
         without one the trials run here, in order. A trial that raises is a row with its error, and
         is tried again by the next call. `progress` shows a bar. Raises LabError for arguments that
@@ -105,21 +107,38 @@ def _outcomes(
         yield from map(attempt, trials)
         return
     futures = {_submitted(executor, attempt, trial): trial for trial in trials}
+    problems: list[LabError] = []
     try:
         for future in as_completed(futures):
-            yield _result(future, futures[future])
+            try:
+                line = _result(future, futures[future])
+            except LabError as problem:  # told at the end: first comes what else has ended
+                problems.append(problem)
+            else:
+                yield line
     finally:
         for future in futures:
             future.cancel()
+    if problems:
+        raise problems[0]
 
 
 def _submitted(executor: Executor, attempt: Callable[[Trial], Line], trial: Trial) -> Future[Line]:
+    """The future of a trial; one that could not be sent has failed already."""
     try:
         return executor.submit(attempt, trial)
+    except BrokenExecutor as broken:
+        return _failed(broken)
     except Exception as error:  # each executor has its own for what cannot be pickled
         problem = f"a trial cannot be sent to the workers ({type(error).__name__}: {error})"
         hint = "let the function use nothing that cannot be pickled, or run it without workers"
-        raise LabError(problem, hint) from error
+        return _failed(LabError(problem, hint))
+
+
+def _failed(error: Exception) -> Future[Line]:
+    future: Future[Line] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
@@ -130,6 +149,8 @@ def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
     try:
         figures = dict(function(**trial))
         json.dumps(figures)
+        if taken := {*figures} & {*trial, *TOLD}:
+            raise ValueError(f"no figure may have the name {', '.join(sorted(taken))}")
     except Exception as raised:  # any mistake of a trial is a result of the sweep
         figures, error = {}, f"{type(raised).__name__}: {raised}"
     seconds = time.perf_counter() - started
@@ -140,6 +161,8 @@ def _result(future: Future[Line], trial: Trial) -> Line:
     """What a future came to; a worker that died is the error of the trial that it was at."""
     try:
         return future.result()
+    except LabError:
+        raise
     except (BrokenExecutor, CancelledError) as broken:
         problem = f"the workers, or their scheduler, are gone ({type(broken).__name__} {broken})"
         raise LabError(problem, "run again: the trials that ended are kept") from broken
@@ -158,5 +181,5 @@ def _read(line: str) -> Line | None:
 
 
 def _row(line: Line) -> Line:
-    told = {"error": line["error"], "trial_seconds": line["seconds"]}
+    told = dict(zip(TOLD, (line["error"], line["seconds"]), strict=True))
     return {**line["trial"], **line["figures"], **told}

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,13 @@ def test_a_grid_with_a_hole_is_refused():
         variance_shares(table.iloc[2:], "figure", FACTORS)
 
 
-def test_a_figure_that_never_changes_is_refused():
-    with pytest.raises(LabError, match="the same in all rows"):
-        variance_shares(grid(lambda *_: 1), "figure", FACTORS)
+@pytest.mark.parametrize("value", [1, 0.97, 7.600402334583])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_a_figure_that_never_changes_has_no_shares(value, seeds):
+    assert variance_shares(grid(lambda *_: value, seeds), "figure", FACTORS).isna().all()
+
+
+def test_of_equal_rows_the_first_is_on_the_front_and_unknown_ones_are_not():
+    points = [(2, 0.9), (1, 0.5), (2, 0.9), (1, 0.5), (math.nan, 0.4), (0, math.nan)]
+    table = pd.DataFrame(points, columns=["cost", "gain"])
+    assert list(pareto_front(table, "cost", "gain").index) == [1, 0]

@@ -33,11 +33,12 @@ def test_a_crop_and_a_resize_to_one_size_are_the_same_network_on_other_images(se
 
 def test_the_threads_of_the_caller_are_neither_used_nor_changed(setup):
     before = torch.get_num_threads()
+    setup.trial(seed=0, depth=1, width=8, size=14)
     try:
         torch.set_num_threads(2)
         stored = set(setup.cache.iterdir())
         setup.trial(seed=0, depth=1, width=8, size=14)
-        assert set(setup.cache.iterdir()) == stored  # the network of the first test, found again
+        assert set(setup.cache.iterdir()) == stored  # the same network, found again
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -73,6 +74,8 @@ def test_networks_of_different_inputs_are_clocked_against_each_other(setup):
         "small": {"seed": 0, "depth": 1, "width": 8, "size": 14},
         "large": {"seed": 0, "depth": 4, "width": 512},
     }
-    table = clock_trials(setup, trials, rounds=3, calls=5).set_index("variant")
+    table = clock_trials(setup, trials, rounds=3, calls=5)
+    assert list(table["variant"]) == ["small", "large"]
+    table = table.set_index("variant")
     assert table.loc["small", "latency_b1_ms"] < table.loc["large", "latency_b1_ms"]
     assert (table[["latency_b1_iqr_ms", "latency_b1_noise_ms"]] >= 0).all().all()

@@ -1,7 +1,13 @@
 import json
 import os
 import signal
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 
 import pandas as pd
 import pytest
@@ -142,7 +148,7 @@ def test_a_sweep_in_which_trials_failed_is_not_finished_and_says_why(sweep):
 
 
 class Disconnected(Executor):
-    """An executor that loses its workers after two trials, as one of Dask does: it cancels."""
+    """An executor that loses its workers after some trials, as one of Dask does: it cancels."""
 
     def submit(self, function, trial):
         future = Future()
@@ -154,11 +160,45 @@ class Disconnected(Executor):
         return future
 
 
-def test_a_lost_scheduler_is_the_end_and_costs_no_finished_trial(sweep):
-    with pytest.raises(LabError, match=r"scheduler, are gone \(CancelledError"):
-        sweep.run(area, TRIALS, Disconnected())
-    assert set(sweep.table().get("area", [])) <= {1, 2}
-    assert list(sweep.run(area, TRIALS)["area"]) == [1, 2, 4, 5, 16, 17]
+class Broken(Disconnected):
+    """The same of a pool of processes: from then on it takes no trial."""
+
+    def submit(self, function, trial):
+        if trial["width"] > 1:
+            raise BrokenExecutor("a process died")
+        return super().submit(function, trial)
+
+
+class Choosy(Disconnected):
+    """An executor that cannot send some of the trials."""
+
+    def submit(self, function, trial):
+        if trial["width"] > 1:
+            raise TypeError("cannot pickle it")
+        return super().submit(function, trial)
+
+
+@pytest.mark.parametrize(
+    ("executor", "told"),
+    [
+        (Disconnected(), r"scheduler, are gone \(CancelledError"),
+        (Broken(), r"scheduler, are gone \(Broken.* a process died"),
+        (Choosy(), r"cannot be sent to the workers \(TypeError: cannot pickle it"),
+    ],
+)
+def test_lost_workers_are_the_end_and_cost_no_finished_trial(sweep, executor, told):
+    many = [{"width": width, "seed": seed} for seed in range(20) for width in (1, 2)]
+    with pytest.raises(LabError, match=told):
+        sweep.run(area, many, executor)
+    assert sorted(sweep.table()["area"]) == list(range(1, 21))
+    assert len(finished(sweep.run(area, many))) == len(many)
+
+
+@pytest.mark.parametrize("name", ["width", "error", "trial_seconds"])
+def test_a_figure_named_like_something_else_is_an_error(sweep, name):
+    table = sweep.run(lambda width, seed: {name: 99}, TRIALS[:1])
+    assert name in table["error"][0]
+    assert table["width"][0] == 1
 
 
 def test_the_same_trial_twice_runs_once(sweep):
