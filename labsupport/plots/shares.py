@@ -16,6 +16,10 @@ USUAL = (
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9),
     *(0.95, 0.97, 0.98, 0.99, 0.995, 0.997, 0.998, 0.999, 1.0),
 )
+FINE = (
+    *(0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5),
+    *(0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99),
+)
 
 
 def log_odds(share: ArrayLike) -> NDArray[np.float64]:
@@ -33,12 +37,15 @@ def from_log_odds(place: ArrayLike) -> NDArray[np.float64]:
 
 
 def ticks(low: float, high: float, most: int = 10) -> list[float]:
-    """Round shares from low to high, at most about so many: usual ones, or, of few, even ones."""
-    inside = [share for share in USUAL if low <= share <= high]
-    if len(inside) < 4:
-        even = MaxNLocator(6).tick_values(low, high)
-        inside = [share for share in map(float, even) if low <= share <= high and 0 <= share <= 1]
-    return _spaced(inside, float(log_odds(high) - log_odds(low)) / most)
+    """Shares from low to high, at most about so many: the usual ones, or, of few, others."""
+    steps = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    even = [float(share) for share in steps if 0 <= share <= 1]
+    gap = float(log_odds(high) - log_odds(low)) / most
+    choices = [
+        _spaced([share for share in shares if low <= share <= high], gap)
+        for shares in (USUAL, FINE, even)
+    ]
+    return next((choice for choice in choices if len(choice) > 3), max(choices, key=len))
 
 
 def _spaced(shares: Iterable[float], gap: float) -> list[float]:
