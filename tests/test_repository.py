@@ -1,5 +1,6 @@
 """The files beside the code agree: pins, environments, and what the README says."""
 
+import ast
 import json
 import re
 import tomllib
@@ -104,3 +105,37 @@ def test_the_readme_quotes_the_reference_results():
 def read_reference(folder):
     frames = [pd.read_csv(path) for path in sorted(folder.glob("*/claims.csv"))]
     return pd.concat(frames).set_index("id")
+
+
+def rooms():
+    """Each room of the package with its place in the line of CONTRIBUTING.md, from the left."""
+    (line,) = [x for x in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if " -> " in x]
+    places = enumerate(line.split(" -> "))
+    return {name.strip(): place for place, part in places for name in part.split(",")}
+
+
+def imported(path):
+    """The rooms that a module imports from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "labsupport":
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("labsupport."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            names = (name.name.split(".") for name in node.names)
+            yield from (name[1] for name in names if name[0] == "labsupport" and len(name) > 1)
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_a_room_imports_from_itself_and_its_left_only(room):
+    place, package = rooms(), ROOT / "labsupport"
+    files = [*package.glob(f"{room}.py"), *package.glob(f"{room}/**/*.py")]
+    assert files
+    for path in files:
+        wrong = [name for name in imported(path) if place[name] > place[room]]
+        assert not wrong, f"{path.name} imports {wrong}"
+
+
+def test_every_module_stands_in_a_room():
+    found = {path.stem for path in (ROOT / "labsupport").iterdir() if path.suffix in ("", ".py")}
+    assert found - {"__init__", "__pycache__"} == set(rooms())

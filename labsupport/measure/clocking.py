@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from labsupport.errors import LabError
-from labsupport.measure.modes import (
+from labsupport.modes import (
     no_garbage_collection,
     on_threads,
     set_threads,

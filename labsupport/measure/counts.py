@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from labsupport.errors import LabError
-from labsupport.measure.modes import evaluating, example, hooked, is_leaf, run
+from labsupport.modes import evaluating, example, hooked, is_leaf, run
 
 NUMBERS = ["parameters", "macs", "bias_adds", "activations"]
 COLUMNS = ["name", "kind", "output_shape", *NUMBERS]

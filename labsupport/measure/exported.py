@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labsupport.errors import LabError
 from labsupport.files import whole
-from labsupport.measure.modes import example, some_threads
+from labsupport.modes import example, some_threads
 
 
 class OnnxNetwork(nn.Module):

@@ -19,7 +19,7 @@ from labsupport.measure.clocking import (
     elapsed_ns,
     warm,
 )
-from labsupport.measure.modes import evaluating, no_garbage_collection, on_threads, run
+from labsupport.modes import evaluating, no_garbage_collection, on_threads, run
 
 
 def clock(

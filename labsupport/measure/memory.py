@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from labsupport.measure.modes import device_of, evaluating, no_garbage_collection, run
+from labsupport.modes import device_of, evaluating, no_garbage_collection, run
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]

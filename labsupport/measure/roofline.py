@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labsupport.measure.clocking import Turn, clock_turns
 from labsupport.measure.counts import layer_macs
-from labsupport.measure.modes import evaluating, hooked, run
+from labsupport.modes import evaluating, hooked, run
 
 WHOLE = "whole model"
 MATRIX = 1024

@@ -18,9 +18,9 @@ from labsupport.measure.cards import clocked_columns
 from labsupport.measure.counts import cross_checked
 from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
-from labsupport.measure.modes import on_threads
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
+from labsupport.modes import on_threads
 from labsupport.sweep.record import Trial
 from labsupport.training import Fit, Recipe, evaluate, train_or_load
 from labsupport.training.cache import code_fingerprint

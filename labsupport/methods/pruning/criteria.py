@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from labsupport.data import Batched
 from labsupport.errors import LabError
-from labsupport.measure.modes import evaluating
 from labsupport.methods.surgery import Group, gated
+from labsupport.modes import evaluating
 
 Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
 Criterion = Callable[[nn.Module, Sequence[Group]], Scores]

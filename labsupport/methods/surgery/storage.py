@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.errors import LabError
-from labsupport.measure.modes import evaluating, example
 from labsupport.methods.surgery.removal import shrink, widths
 from labsupport.models import ModelSpec
+from labsupport.modes import evaluating, example
 from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
 from labsupport.training.loop import seeded
 

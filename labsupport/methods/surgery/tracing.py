@@ -11,7 +11,7 @@ from torch import Size, Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from labsupport.errors import LabError
-from labsupport.measure.modes import evaluating, example
+from labsupport.modes import evaluating, example
 
 
 def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.measure.modes import device_of, evaluating, example, on_threads
+from labsupport.modes import device_of, evaluating, example, on_threads
 
 
 def test_modes_are_put_back_after_an_error():
