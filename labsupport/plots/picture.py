@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator
 
-from labsupport.plots.shares import USUAL, log_odds
+from labsupport.plots.shares import log_odds, ticks
+from labsupport.plots.ticks import round_values
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 72, 628, 8, 316  # the frame
@@ -40,18 +41,6 @@ class Axis:
         share = (self.scale(value) - low) / (high - low)
         return round(self.start + share * (self.end - self.start), 1)
 
-    def ticks(self, usual: Iterable[float], gap: float) -> list[float]:
-        """Round values to be written at the axis: usual ones, others if these are too few."""
-        low, high = min(self.values), max(self.values)
-        inside = [value for value in usual if low <= value <= high]
-        if len(inside) < 3:
-            inside = [v for v in MaxNLocator(6).tick_values(low, high) if low <= v <= high]
-        kept: list[float] = []
-        for value in inside or [low]:
-            if not kept or abs(self(value) - self(kept[-1])) >= gap:
-                kept.append(value)
-        return kept
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -73,9 +62,11 @@ class Picture:
     def axes(self) -> str:
         """Grid and figures."""
         low, high = min(self.costs), max(self.costs)
-        decades = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,))
-        across = {self.x(v): _short(v) for v in self.x.ticks(decades.tick_values(low, high), 40)}
-        up = {self.y(v): f"{100 * v:.4g} %" for v in self.y.ticks(USUAL, 22)}
+        decades = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)).tick_values(low, high)
+        costs = round_values(low, high, decades, scale=math.log10, most=12)
+        gains = ticks(min(self.gains), max(self.gains), most=12)
+        across = {self.x(cost): _short(cost) for cost in costs}
+        up = {self.y(gain): f"{100 * gain:.4g} %" for gain in gains}
         lines = [f"M{place} {TOP}V{BOTTOM}" for place in across]
         lines += [f"M{LEFT} {place}H{RIGHT}" for place in up]
         texts = [_words(place, BOTTOM + 16, text, "middle") for place, text in across.items()]

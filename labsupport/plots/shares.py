@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
+
+from labsupport.plots.ticks import round_values
 
 EDGE = 0.0005  # nearer than this to 0 or 1, which are infinitely far, the scale goes on straight
 SLOPE = 1 / (EDGE * (1 - EDGE))  # of the log-odds there
@@ -37,21 +36,6 @@ def from_log_odds(place: ArrayLike) -> NDArray[np.float64]:
 
 
 def ticks(low: float, high: float, most: int = 10) -> list[float]:
-    """Shares from low to high, at most about so many: the usual ones, or, of few, others."""
-    steps = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
-    even = [float(share) for share in steps if 0 <= share <= 1]
-    gap = float(log_odds(high) - log_odds(low)) / most
-    choices = [
-        _spaced([share for share in shares if low <= share <= high], gap)
-        for shares in (USUAL, FINE, even)
-    ]
-    return next((choice for choice in choices if len(choice) > 3), max(choices, key=len))
-
-
-def _spaced(shares: Iterable[float], gap: float) -> list[float]:
-    """Those of rising shares that are at least `gap` of log-odds above the one before."""
-    kept: list[float] = []
-    for share in shares:
-        if not kept or log_odds(share) - log_odds(kept[-1]) >= gap:
-            kept.append(share)
-    return kept
+    """Shares from low to high to be written at an axis, at most about so many."""
+    bounds = max(low, 0.0), min(high, 1.0)
+    return round_values(*bounds, USUAL, FINE, scale=lambda s: float(log_odds(s)), most=most)

@@ -244,6 +244,8 @@ def resident(process: psutil.Process) -> int:
     """Resident memory of a process and all its descendants, in bytes.
 
     Pages of files, mostly libraries that all of them load, are the same memory: counted once.
+    (The system's own proportional count takes milliseconds for each sample, under a lock that the
+    process needs, while the lab may be clocking.)
     """
     own, files = 0, 0
     for member in [process, *process.children(recursive=True)]:

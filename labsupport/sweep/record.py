@@ -20,7 +20,7 @@ from labsupport.files import append_line
 Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
 Figures = Mapping[str, Any]  # what it gives back, by column
 Line = dict[str, Any]  # trial, figures, error, seconds
-TOLD = ("error", "trial_seconds")  # columns of the table beside arguments and figures
+RESERVED = ("error", "trial_seconds")  # columns of the table beside arguments and figures
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
     try:
         figures = dict(function(**trial))
         json.dumps(figures)
-        if taken := {*figures} & {*trial, *TOLD}:
+        if taken := {*figures} & {*trial, *RESERVED}:
             raise ValueError(f"no figure may have the name {', '.join(sorted(taken))}")
     except Exception as raised:  # any mistake of a trial is a result of the sweep
         figures, error = {}, f"{type(raised).__name__}: {raised}"
@@ -181,5 +181,5 @@ def _read(line: str) -> Line | None:
 
 
 def _row(line: Line) -> Line:
-    told = dict(zip(TOLD, (line["error"], line["seconds"]), strict=True))
+    told = {"error": line["error"], "trial_seconds": line["seconds"]}
     return {**line["trial"], **line["figures"], **told}
