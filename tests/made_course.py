@@ -16,7 +16,7 @@ schedule: str = "onecycle"  # how the rate goes [onecycle|constant]
 out: str = "../runs/interactive"
 """
 
-WRITE = """from labsupport.results import Results
+WRITE = """from labsupport.records.results import Results
 r = Results("{name}", profile, "made", out=out)
 import pandas as pd
 _ = r.table("numbers", pd.DataFrame({{"seed": [seed], "rate": [rate], "fit_seconds": [1.0]}}))

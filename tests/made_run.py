@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import nbformat
 from nbformat import v4
 
-from labsupport.results import Results
+from labsupport.records.results import Results
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 
 EVIL = "<script>document.title = 'taken'</script>"

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from labsupport.results import counted_tables, read_tables
+from labsupport.records.results import counted_tables, read_tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from made_run import EVIL, MACHINE, make_run, write_made_record, write_notebook
 from nbformat import v4
 
-from labsupport.claims import Claim
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
+from labsupport.records.claims import Claim
 from labsupport.report import build_report, site
 from labsupport.report.mathml import mathml
 from labsupport.report.pages import column_texts, facts, machine_line, scorecard_grid, summary

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import OnDisk, Raw, is_gray
-from labsupport.errors import LabError
 
 LAYOUT = "lay images as train/CLASS/image.png and val/ or test/ alike (data/README.md)"
 Sample = tuple[Path, int]

@@ -7,8 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import InMemory, Raw
-from labsupport.errors import LabError
 
 # Of the published MNIST, unpacked: torchvision knows the checksums of the archives alone.
 SHA256 = {

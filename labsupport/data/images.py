@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 CHUNK = 4096  # images resized at a time: float copies of all of them would need four times the room
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises

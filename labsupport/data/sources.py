@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from labsupport.core.errors import LabError
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
 from labsupport.data.idx import idx_files, read_idx, read_mnist
 from labsupport.data.images import Raw
@@ -18,7 +19,6 @@ from labsupport.data.named import (
     from_stl,
 )
 from labsupport.data.table import read_csv
-from labsupport.errors import LabError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}

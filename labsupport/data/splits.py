@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit, Images, Raw, Shape, spelled
-from labsupport.errors import LabError
 
 TEST_FRACTION = 0.2  # of a set without a test part of its own
 TEST_SEED = 0  # fixed, so that the test part is the same for every seed

@@ -16,6 +16,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit, Shape
 from labsupport.data.loading import usable
 from labsupport.data.sources import read
@@ -29,7 +30,6 @@ from labsupport.data.splits import (
     shared_out,
     statistics,
 )
-from labsupport.errors import LabError
 
 SAMPLE = 5000  # training images from which mean and standard deviation are taken
 

@@ -13,8 +13,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import InMemory, Raw
-from labsupport.errors import LabError
 
 ROWS = 4096  # read at a time, so that only the uint8 pixels of a large file are ever held
 RAMP = 17  # a first row 0, 1, 2, ... of at least this length is taken for column numbers

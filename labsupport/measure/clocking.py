@@ -11,13 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labsupport.errors import LabError
-from labsupport.modes import (
-    no_garbage_collection,
-    on_threads,
-    set_threads,
-    synchronize,
-)
+from labsupport.core.errors import LabError
+from labsupport.network.calls import synchronize
+from labsupport.network.modes import no_garbage_collection, on_threads, set_threads
 
 RESAMPLES = 2000
 CPU = torch.device("cpu")

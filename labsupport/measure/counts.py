@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labsupport.errors import LabError
-from labsupport.modes import evaluating, example, hooked, is_leaf, run
+from labsupport.core.errors import LabError
+from labsupport.network.calls import example, hooked, is_leaf, run
+from labsupport.network.modes import evaluating
 
 NUMBERS = ["parameters", "macs", "bias_adds", "activations"]
 COLUMNS = ["name", "kind", "output_shape", *NUMBERS]

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import pandas as pd
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 Precision = Literal["fp32", "fp16", "int8"]
 Store = Literal["dram", "sram"]

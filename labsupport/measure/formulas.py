@@ -7,7 +7,7 @@ computed, as a dense convolution does compute them.
 
 from __future__ import annotations
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 
 def linear_parameters(inputs: int, outputs: int, bias: bool = True) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure.clocking import (
     CPU,
     Clocking,
@@ -19,7 +19,8 @@ from labsupport.measure.clocking import (
     elapsed_ns,
     warm,
 )
-from labsupport.modes import evaluating, no_garbage_collection, on_threads, run
+from labsupport.network.calls import run
+from labsupport.network.modes import evaluating, no_garbage_collection, on_threads
 
 
 def clock(

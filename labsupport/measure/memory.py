@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from labsupport.modes import device_of, evaluating, no_garbage_collection, run
+from labsupport.network.calls import device_of, run
+from labsupport.network.modes import evaluating, no_garbage_collection
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]

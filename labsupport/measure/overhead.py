@@ -13,8 +13,8 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
+from labsupport.core.errors import LabError
 from labsupport.data import Splits
-from labsupport.errors import LabError
 from labsupport.measure.clocking import Clocking
 from labsupport.measure.latency import clock_calls
 from labsupport.training import evaluate, train_epoch

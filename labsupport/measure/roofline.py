@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from labsupport.measure.clocking import Turn, clock_turns
 from labsupport.measure.counts import layer_macs
-from labsupport.modes import evaluating, hooked, run
+from labsupport.network.calls import hooked, run
+from labsupport.network.modes import evaluating
 
 WHOLE = "whole model"
 MATRIX = 1024

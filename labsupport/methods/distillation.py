@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.errors import LabError
 from labsupport.training import Objective, Step, predict
 
 

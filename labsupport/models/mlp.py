@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 Norm = Literal["none", "batch", "layer"]
 Init = Literal["torch", "kaiming", "xavier"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
 

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from labsupport.claims import number
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.plots.picture import FRAME, RIGHT, Picture
+from labsupport.records.claims import number
 from labsupport.sweep import pareto_front
 
 TEMPLATE = Path(__file__).with_name("front.html")

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from labsupport.claims import Claim, number
-from labsupport.errors import LabError
-from labsupport.results import read_tables
+from labsupport.core.errors import LabError
+from labsupport.records.claims import Claim, number
+from labsupport.records.results import read_tables
 from labsupport.runs.record import LabRecord, RunRecord
 
 TEXT_COLUMNS = ("lab", "method", "variant", "dataset", "profile")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import nbformat
 
-from labsupport.errors import LabError
-from labsupport.files import explained, whole
+from labsupport.core.errors import LabError
+from labsupport.core.files import atomic_write, explained
 from labsupport.report.pages import Content, write_pages
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "latex2mathml")
@@ -83,7 +83,7 @@ def _run_sphinx(source: Path, site: Path, log: Path) -> None:
     command += ["-d", str(source.parent / "doctrees")]
     done = subprocess.run([*command, str(source), str(site)], capture_output=True, text=True)
     told = "\n".join(part for part in (done.stderr.strip(), done.stdout.strip()) if part)
-    with whole(log) as temporary:
+    with atomic_write(log) as temporary:
         temporary.write_text(told.replace(f"{source}/", ""), encoding="utf-8")
     if done.returncode:
         raise LabError(f"the report could not be built: {_first_cause(told)}", f"see {log}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 LAB_NAME = re.compile(r"^(\d+)_\w+$")
 
@@ -32,12 +32,6 @@ class Lab:
 
 
 Catalog = dict[str, Lab]
-
-
-def course_root() -> Path:
-    """The folder of the course: the checkout the package lies in, else the current folder."""
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
 
 
 def read_catalog(folder: Path) -> Catalog:

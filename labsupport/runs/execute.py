@@ -23,8 +23,8 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 from traitlets.config import Config
 
-from labsupport.errors import LabError
-from labsupport.files import explained, write_text
+from labsupport.core.errors import LabError
+from labsupport.core.files import explained, write_text
 from labsupport.runs.parameters import Value, read_notebook
 
 ENGINE = "labs"

@@ -15,7 +15,7 @@ import nbformat
 import papermill as pm
 from nbformat import NotebookNode
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 Value = bool | int | float | str
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
 from labsupport.runs.parameters import check_names, parameters_of
 from labsupport.runs.profiles import (

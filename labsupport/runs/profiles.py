@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, find_lab
 from labsupport.runs.parameters import Parameter, Value, check_names, parameters_of
 

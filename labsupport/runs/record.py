@@ -29,8 +29,8 @@ from typing import Literal
 
 import filelock
 
-from labsupport.errors import LabError
-from labsupport.files import explained, write_text
+from labsupport.core.errors import LabError
+from labsupport.core.files import explained, write_text
 from labsupport.runs.parameters import Value
 
 Status = Literal["pending", "running", "done", "failed", "skipped"]

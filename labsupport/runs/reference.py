@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from labsupport.errors import LabError
-from labsupport.files import explained, whole
-from labsupport.results import write_table
+from labsupport.core.errors import LabError
+from labsupport.core.files import atomic_write, explained
+from labsupport.records.results import write_table
 from labsupport.runs.record import RunRecord, read_record
 
 MACHINE = "machine_report"
@@ -43,7 +43,7 @@ def _refuse_unfit(record: RunRecord) -> None:
 def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:
     tables = sorted((run / "tables" / lab).glob("*.csv"))
     for table in tables:
-        with whole(kept / table.name) as temporary:
+        with atomic_write(kept / table.name) as temporary:
             shutil.copyfile(table, temporary)
     write_table(kept / f"{MACHINE}.csv", pd.DataFrame(record.machine))
     _drop_others(kept, {MACHINE, *(table.stem for table in tables)})

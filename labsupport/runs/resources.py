@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.parameters import Value
 from labsupport.runs.record import LabRecord
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from labsupport.files import explained
+from labsupport.core.files import explained
 from labsupport.runs.catalog import Catalog
 from labsupport.runs.display import Display
 from labsupport.runs.execute import Execution, Outcome

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from labsupport.claims import number
-from labsupport.results import read_tables
+from labsupport.records.claims import number
+from labsupport.records.results import read_tables
 from labsupport.runs.display import outcome_line
 from labsupport.runs.record import RunRecord
 

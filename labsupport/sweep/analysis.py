@@ -7,7 +7,7 @@ from math import prod
 
 import pandas as pd
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 
 def pareto_front(table: pd.DataFrame, cost: str, gain: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 
 def whole_numbers(name: str, text: str, *, low: int = 1, least: int = 1) -> list[int]:

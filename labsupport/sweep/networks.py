@@ -20,9 +20,9 @@ from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
-from labsupport.modes import on_threads
+from labsupport.network.modes import on_threads
 from labsupport.sweep.record import Trial
-from labsupport.training import Fit, Recipe, evaluate, train_or_load
+from labsupport.training import Recipe, Trained, evaluate, train_or_load
 from labsupport.training.cache import code_fingerprint
 
 KEPT = 4  # sizes of images that a worker holds at once
@@ -74,7 +74,7 @@ class Setup:
 
     def fit(
         self, *, seed: int, model: str = "mlp", size: int = 0, crop: int = 0, **knobs: Knob
-    ) -> Fit:
+    ) -> Trained:
         """The trained network of a trial: from the cache, else trained."""
         splits = self.splits(size, crop)
         spec = ModelSpec(model, splits.input_shape, len(splits.classes), knobs)

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from labsupport.errors import LabError
-from labsupport.files import append_line
+from labsupport.core.errors import LabError
+from labsupport.core.files import append_line
 
 Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
 Figures = Mapping[str, Any]  # what it gives back, by column

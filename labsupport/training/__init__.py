@@ -3,10 +3,10 @@
 from labsupport.training.cache import fit_seeds, train_or_load
 from labsupport.training.loop import (
     Evaluation,
-    Fit,
     Objective,
     Recipe,
     Step,
+    Trained,
     evaluate,
     fit,
     predict,
@@ -17,10 +17,10 @@ from labsupport.training.seeds import mean_and_spread, over_seeds
 
 __all__ = [
     "Evaluation",
-    "Fit",
     "Objective",
     "Recipe",
     "Step",
+    "Trained",
     "evaluate",
     "fit",
     "fit_seeds",

@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 
 import labsupport
+from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
-from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
-from labsupport.training.loop import Fit, Recipe, fit, seeded
+from labsupport.training.loop import Recipe, Trained, fit, seeded
 
 DETERMINING = ("data", "models", "training")
 
@@ -30,7 +30,7 @@ def train_or_load(
     seed: int,
     folder: Path,
     progress: bool = False,
-) -> Fit:
+) -> Trained:
     """The network that `spec`, data, recipe and seed determine: trained once, then read back.
 
     The key also holds the code of data, models and training, torch's version, the device and
@@ -48,7 +48,7 @@ def fit_seeds(
     seeds: Iterable[int],
     folder: Path,
     progress: bool = False,
-) -> list[Fit]:
+) -> list[Trained]:
     """The same network trained from each of `seeds`; the data split stays the same."""
     return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
 
@@ -78,7 +78,7 @@ def code_fingerprint() -> str:
 
 def _train(
     path: Path, spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int, progress: bool
-) -> Fit:
+) -> Trained:
     with seeded(seed):
         model = spec.build()
     result = fit(model, splits, recipe, seed, progress)
@@ -93,7 +93,7 @@ def _train(
     return result
 
 
-def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Fit | None:
+def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Trained | None:
     if not path.exists():
         return None
     try:
@@ -104,4 +104,4 @@ def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Fit | None:
         model.load_state_dict(state)
     except (*UNREADABLE, RuntimeError):
         return None
-    return Fit(model.to(splits.device).eval(), history, about["seconds"], about["seed"])
+    return Trained(model.to(splits.device).eval(), history, about["seconds"], about["seed"])

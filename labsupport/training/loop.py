@@ -18,8 +18,8 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
+from labsupport.core.errors import LabError
 from labsupport.data import Batched, Splits
-from labsupport.errors import LabError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 SCHEDULES = ("onecycle", "constant")
@@ -76,7 +76,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Trained:
     """A trained network and how it came about.
 
     `model` is the one of the best validation epoch, in eval mode. `history` has a row per epoch:
@@ -120,7 +120,7 @@ def fit(
     seed: int = 0,
     progress: bool = False,
     objective: Objective | None = None,
-) -> Fit:
+) -> Trained:
     """Train a copy of `model` on `splits.train` and keep the best validation epoch.
 
     The seed determines shuffling and dropout; the caller's random state is left as it was.
@@ -147,7 +147,7 @@ def fit(
             bar.update()
     model.load_state_dict(best)
     model.zero_grad(set_to_none=True)  # gradients are as large as the weights
-    return Fit(model.eval(), pd.DataFrame(rows), time.perf_counter() - started, seed)
+    return Trained(model.eval(), pd.DataFrame(rows), time.perf_counter() - started, seed)
 
 
 def train_epoch(

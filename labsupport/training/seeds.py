@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from labsupport.data import Splits
-from labsupport.training.loop import Fit, evaluate
+from labsupport.training.loop import Trained, evaluate
 
 
-def over_seeds(fits: Iterable[Fit], splits: Splits[Any]) -> pd.DataFrame:
+def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
     """A row per seed: best epoch, accuracy on train, validation and (used here only) test."""
     return pd.DataFrame([_row(result, splits) for result in fits])
 
@@ -22,7 +22,7 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     return float(series.mean()), float(series.std(ddof=1))
 
 
-def _row(result: Fit, splits: Splits[Any]) -> dict[str, float]:
+def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:
     return {
         "seed": result.seed,
         "best_epoch": result.best_epoch,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labsupport.measure.exported import OnnxNetwork, export_onnx
 from labsupport.measure.latency import clock
 from labsupport.methods import pruning, surgery
 from labsupport.models import build
+from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
 
 pytestmark = pytest.mark.benchmark
 SHAPE = (1, 28, 28)

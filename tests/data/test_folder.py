@@ -5,10 +5,10 @@ import pytest
 import torch
 from made_images import noise, save_image
 
+from labsupport.core.errors import LabError
 from labsupport.data import load
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
 from labsupport.data.images import Fit
-from labsupport.errors import LabError
 
 
 def everything(images):

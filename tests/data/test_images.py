@@ -9,8 +9,8 @@ from made_images import noise, save_image
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit, InMemory, OnDisk, Raw, center
-from labsupport.errors import LabError
 
 SIDES = st.integers(1, 12)
 

@@ -4,8 +4,8 @@ import psutil
 import pytest
 import torch
 
+from labsupport.core.errors import LabError
 from labsupport.data import load
-from labsupport.errors import LabError
 
 
 def test_training_pixels_are_normalized_and_the_others_with_its_numbers():

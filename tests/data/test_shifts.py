@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import randomly_shifted, shifted, shifts, with_shifts
-from labsupport.errors import LabError
 
 MOVE = st.integers(-3, 3)
 

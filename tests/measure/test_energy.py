@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure.energy import energy, energy_table
 
 NET = SimpleNamespace(parameters=1000, macs=2_000_000, bias_adds=100_000, activations=5000)

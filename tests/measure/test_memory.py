@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure.memory import (
     inference_peak,
     resident_bytes,

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.errors import LabError
 from labsupport.measure import overhead
 from labsupport.training import train_epoch
 

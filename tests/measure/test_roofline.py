@@ -14,7 +14,7 @@ from labsupport.measure.roofline import (
     profile_layers,
     roofline,
 )
-from labsupport.measure.scorecard import is_clocked
+from labsupport.records.scorecard import is_clocked
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.errors import LabError
 from labsupport.methods.distillation import soft_targets, taught
 from labsupport.training import Recipe, fit, predict
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.models import NAMES, ModelSpec, build
 
 MNIST = (1, 28, 28)

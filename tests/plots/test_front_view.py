@@ -10,7 +10,7 @@ import seaborn as sns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.plots import front_view
 from labsupport.sweep import pareto_front
 

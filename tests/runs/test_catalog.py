@@ -1,7 +1,7 @@
 import pytest
 from made_course import write_lab
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.catalog import find_lab, read_catalog, select
 
 

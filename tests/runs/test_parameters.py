@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_course import write_lab
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.parameters import Parameter, parameters_of
 
 WHOLE = Parameter("epochs", int, 2, low=1, high=500)

@@ -1,6 +1,6 @@
 import pytest
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.prepare import Request, new_run, resumed_run
 from labsupport.runs.record import write_record
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from made_course import write_lab
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.catalog import read_catalog
 from labsupport.runs.profiles import all_parameters, load_profile, read_assignments, resolve
 

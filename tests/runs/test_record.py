@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.record import (
     LabRecord,
     RunRecord,

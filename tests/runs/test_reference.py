@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from labsupport.errors import LabError
-from labsupport.results import read_table, write_table
+from labsupport.core.errors import LabError
+from labsupport.records.results import read_table, write_table
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 from labsupport.runs.reference import keep_reference
 

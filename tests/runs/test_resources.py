@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_course import PARAMETERS, write_lab
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.runs.prepare import Request, new_run, resumed_run
 from labsupport.runs.record import LabRecord, write_record
 from labsupport.runs.resources import check_devices, placed

@@ -17,8 +17,8 @@ import pytest
 from made_course import make_course, stored, write_lab, write_profiles
 from typer.testing import CliRunner
 
-from labsupport import cli
-from labsupport.results import counted_tables
+from labsupport.app import cli
+from labsupport.records.results import counted_tables
 from labsupport.runs import record, sequence
 from labsupport.runs.record import RunRecord
 from labsupport.sweep import SCHEDULER
@@ -264,7 +264,7 @@ def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     code = (
         "from labsupport.runs import record; record.machine = lambda: []\n"
-        "from labsupport.cli import main; main()"
+        "from labsupport.app.cli import main; main()"
     )
     common = ["--runs-dir", str(folder / "runs"), "--notebooks", str(folder / "notebooks")]
     return subprocess.Popen(
@@ -353,7 +353,7 @@ def test_a_full_disk_under_the_record_ends_in_one_line_and_loses_nothing(tmp_pat
 
 
 def _explained(write, path, text):
-    from labsupport.files import explained
+    from labsupport.core.files import explained
 
     with explained(path):
         write(path, text)
@@ -368,7 +368,7 @@ def test_a_file_in_place_of_the_runs_folder_is_a_clear_refusal(tmp_path):
 
 
 SWEEP = """from pathlib import Path
-from labsupport.results import Results
+from labsupport.records.results import Results
 from labsupport.sweep import Sweep
 
 def square(n):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.sweep import pareto_front, variance_shares
 
 POINT = st.tuples(st.integers(0, 6), st.integers(0, 6))

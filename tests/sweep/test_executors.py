@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from distributed import LocalCluster
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.sweep import SCHEDULER, Setup, Sweep, executors, workers
 from labsupport.training import Recipe
 
@@ -155,7 +155,7 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
 def test_a_script_that_starts_itself_again_is_told_why(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from labsupport.errors import LabError\n"
+        "from labsupport.core.errors import LabError\n"
         "from labsupport.sweep import workers\n"
         "try:\n"
         "    with workers(1):\n"

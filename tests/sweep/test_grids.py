@@ -1,6 +1,6 @@
 import pytest
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.sweep import whole_numbers
 
 

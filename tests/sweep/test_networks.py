@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure import formulas
 from labsupport.sweep import Setup, clock_trials
 from labsupport.training import Recipe, evaluate

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.sweep import Sweep, finished
 from labsupport.sweep.record import key_of
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.errors import LabError
 from labsupport.training import Recipe, evaluate, fit, predict, smoothed, train_epoch
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.02)

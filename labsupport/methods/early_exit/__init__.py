@@ -12,11 +12,11 @@ from labsupport.methods.early_exit.branchy_search import (
     exit_answers,
     search_thresholds,
 )
-from labsupport.methods.early_exit.features import collect, split_at
 from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpooled
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
 from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules, load_rules
+from labsupport.network.cutting import collect, split_at
 
 __all__ = [
     "NEVER",

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from labsupport.core.errors import LabError
 from labsupport.data.shifts import randomly_shifted
-from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import plain_copy
 from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
+from labsupport.network.cutting import plain_copy
 from labsupport.training import Objective, Step
 
 

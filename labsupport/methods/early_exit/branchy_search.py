@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.errors import LabError
 from labsupport.methods.early_exit.branchy import BranchyNet, entropy
 
 Thresholds = tuple[float, ...]

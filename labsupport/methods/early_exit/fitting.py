@@ -11,11 +11,11 @@ from torch.nn.functional import cross_entropy, interpolate, pad
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import randomly_shifted
-from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import fingerprint, split_at
 from labsupport.methods.early_exit.rules import Origin, Rules
+from labsupport.network.cutting import fingerprint, split_at
 from labsupport.training import predict
 from labsupport.training.loop import seeded
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import with_shifts
-from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import collect
 from labsupport.methods.early_exit.rules import LEAST, NEVER, Calibration, Rules, confidences
+from labsupport.network.cutting import collect
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import split_at
+from labsupport.core.errors import LabError
 from labsupport.methods.early_exit.rules import Rules
+from labsupport.network.cutting import split_at
 
 CHUNK = 50
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from labsupport.errors import LabError
-from labsupport.methods.early_exit.features import fingerprint
-from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.core.errors import LabError
+from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.network.cutting import fingerprint
 
 LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.errors import LabError
 from labsupport.methods.surgery import Group, gated
-from labsupport.modes import evaluating
+from labsupport.network.modes import evaluating
 
 Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
 Criterion = Callable[[nn.Module, Sequence[Group]], Scores]

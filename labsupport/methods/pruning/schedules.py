@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion, Scores
 from labsupport.methods.surgery import channel_groups, narrowed, remove_channels
 

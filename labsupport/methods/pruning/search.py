@@ -10,7 +10,7 @@ from operator import itemgetter
 import pandas as pd
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
 from labsupport.methods.pruning.schedules import Retrain, Widths, cut
 from labsupport.methods.surgery import channel_groups, narrowed

@@ -15,7 +15,7 @@ from math import prod
 from scipy.cluster.hierarchy import DisjointSet
 from torch import fx, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.surgery.kinds import (
     SIZES,
     adds,
@@ -25,7 +25,7 @@ from labsupport.methods.surgery.kinds import (
     makes_channels,
     works_on_channels,
 )
-from labsupport.methods.surgery.tracing import called, inputs, shape_of, trace, where
+from labsupport.network.tracing import called, inputs, shape_of, trace, where
 
 Key = tuple[str, str]  # ("in", "on" or "out", layer), or ("fixed", node)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.surgery.groups import (
     Group,
     Member,
@@ -18,7 +18,7 @@ from labsupport.methods.surgery.groups import (
     narrowed,
 )
 from labsupport.methods.surgery.kinds import is_depthwise
-from labsupport.methods.surgery.tracing import trace
+from labsupport.network.tracing import trace
 
 Removed = Mapping[str, Iterable[int]]  # which channels of which layer
 

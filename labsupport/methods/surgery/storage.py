@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
+from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
 from labsupport.methods.surgery.removal import shrink, widths
 from labsupport.models import ModelSpec
-from labsupport.modes import evaluating, example
-from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.network.calls import example
+from labsupport.network.modes import evaluating
 from labsupport.training.loop import seeded
 
 

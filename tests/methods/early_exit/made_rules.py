@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from labsupport.data import Split
-from labsupport.methods.early_exit.features import fingerprint
 from labsupport.methods.early_exit.rules import Origin, Rules
+from labsupport.network.cutting import fingerprint
 
 
 class Doubled(nn.Sequential):

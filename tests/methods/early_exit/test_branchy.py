@@ -7,9 +7,9 @@ from made_rules import Doubled, Named
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.data.shifts import shifted, shifts
-from labsupport.errors import LabError
 from labsupport.methods.early_exit.branchy import (
     attach_branches,
     entropy,

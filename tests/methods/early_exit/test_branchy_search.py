@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.errors import LabError
 from labsupport.methods.early_exit.branchy import attach_branches, entropy
 from labsupport.methods.early_exit.branchy_search import (
     ExitAnswers,

@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, linear
 
 from labsupport import models
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.errors import LabError
 from labsupport.methods.early_exit import RulesRecipe, fit_rules, split_at
-from labsupport.methods.early_exit.features import fingerprint
 from labsupport.methods.early_exit.fitting import unpooled
+from labsupport.network.cutting import fingerprint
 from labsupport.training import Recipe, fit, predict
 
 SHORT = RulesRecipe(epochs=2, batch_size=32, lr=0.01)

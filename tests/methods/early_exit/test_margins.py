@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_rules import rules_by_chance, same, snapshot, toy_images, toy_network, used
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import shifted, shifts
-from labsupport.errors import LabError
 from labsupport.methods.early_exit import (
     NEVER,
     Answers,

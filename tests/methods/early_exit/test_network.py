@@ -5,8 +5,8 @@ import torch
 from made_rules import rules_by_chance, same, snapshot, toy_images, toy_network, used
 
 from labsupport import models
+from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.errors import LabError
 from labsupport.methods.early_exit import (
     NEVER,
     BranchedNetwork,

@@ -9,7 +9,7 @@ from made_rules import rules_by_chance, toy_network
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.early_exit import NEVER, Calibration, Rules, load_rules
 from labsupport.methods.early_exit.rules import LEAST, Origin, confidences
 

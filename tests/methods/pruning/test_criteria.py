@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import resnet18
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.errors import LabError
 from labsupport.methods.pruning import criteria
 from labsupport.methods.surgery import channel_groups, mask_channels, prunable
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.pruning import criteria
 from labsupport.methods.pruning.schedules import along, by_fraction, least, one_at_a_time, prune
 from labsupport.methods.surgery import widths

@@ -3,7 +3,7 @@ import torch
 from sklearn.model_selection import ParameterGrid
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.pruning import criteria
 from labsupport.methods.pruning.search import Stage, search
 from labsupport.methods.surgery import widths

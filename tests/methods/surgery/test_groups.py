@@ -4,7 +4,7 @@ from made_nets import IMAGE, Residual, depthwise, made, plain
 from torch import nn
 from torchvision.models import resnet18
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.surgery import Group, Member, channel_groups, group_of, prunable
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.pruning import magnitude
 from labsupport.methods.surgery import (
     channel_groups,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from made_nets import NETS, images, made
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure import counts
 from labsupport.methods.surgery import (
     channel_groups,

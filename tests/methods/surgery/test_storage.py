@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.surgery import load_pruned, remove_channels, save_pruned
 from labsupport.models import ModelSpec
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from labsupport.errors import LabError
-from labsupport.runs.catalog import Lab, course_root, read_catalog
+from labsupport.core.course import course_root
+from labsupport.core.errors import LabError
+from labsupport.runs.catalog import Lab, read_catalog
 
 if TYPE_CHECKING:
     from labsupport.runs.prepare import Prepared
@@ -157,7 +158,7 @@ def data(
 @app.command()
 def doctor(runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None) -> None:
     """Check that this machine can run the labs, and say what to do where it cannot."""
-    from labsupport.doctor import examine
+    from labsupport.app.doctor import examine
 
     findings = examine(course_root(), runs_dir, data_dir)
     for finding in findings:

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.measure import latency
-from labsupport.measure.exported import OnnxNetwork, export_onnx
 from labsupport.methods.surgery import remove_channels
 from labsupport.models import build
+from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
 
 SHAPE = (1, 28, 28)
 

@@ -16,7 +16,7 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 Level = Literal["ok", "warning", "problem"]
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.modes import device_of, evaluating, example, on_threads
+from labsupport.network.calls import device_of, example
+from labsupport.network.modes import evaluating, on_threads
 
 
 def test_modes_are_put_back_after_an_error():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 REMEDIES = {
     errno.ENOSPC: "free some disk space, then run again with --resume",
@@ -34,14 +35,14 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary neighbor of `path`; on success it takes the place of `path` at once.
 
     On any failure, also a full disk, the temporary file is removed and `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _unused_neighbor(path)
         try:
             yield temporary
             with temporary.open("rb") as written:
@@ -52,9 +53,14 @@ def whole(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def _unused_neighbor(path: Path) -> Path:
+    """A name that no other writer has: threads share a process id, and containers reuse them."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as a whole file in UTF-8."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labsupport.claims import Claim, html_table, number
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
+from labsupport.records.claims import Claim, html_table, number
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -14,9 +14,10 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from labsupport.errors import LabError
-from labsupport.files import whole
-from labsupport.modes import example, some_threads
+from labsupport.core.errors import LabError
+from labsupport.core.files import atomic_write
+from labsupport.network.calls import example
+from labsupport.network.modes import some_threads
 
 
 class OnnxNetwork(nn.Module):
@@ -59,7 +60,7 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
     path = Path(path)
     model = copy.deepcopy(model).cpu().float().eval()
     x = example(model, input_shape, batch=2)
-    with torch.no_grad(), whole(path) as temporary, _quiet():
+    with torch.no_grad(), atomic_write(path) as temporary, _quiet():
         try:
             batch = {0: torch.export.Dim("batch")}
             program = torch.onnx.export(

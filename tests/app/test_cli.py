@@ -7,8 +7,8 @@ import pytest
 from made_course import make_course, write_lab
 from typer.testing import CliRunner
 
-from labsupport import cli, doctor
-from labsupport.errors import LabError
+from labsupport.app import cli, doctor
+from labsupport.core.errors import LabError
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 
 
@@ -37,7 +37,7 @@ def main(monkeypatch, *arguments):
 
 def test_help_and_list_load_nothing_heavy(course):
     code = (
-        "import sys; from labsupport.cli import app\n"
+        "import sys; from labsupport.app.cli import app\n"
         "for arguments in (['--help'], ['run', '--help'], ['list', '--notebooks', sys.argv[1]]):\n"
         "    app(arguments, standalone_mode=False)\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'papermill', 'numpy'} & set(sys.modules)\n"

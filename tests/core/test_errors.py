@@ -1,4 +1,4 @@
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 
 def test_says_what_is_wrong_and_what_to_do():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from labsupport.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
 
 
 def test_what_is_written_is_read(tmp_path):

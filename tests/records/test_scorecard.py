@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from labsupport.measure.scorecard import COLUMNS, Scorecard, as_frame, is_clocked
+from labsupport.records.scorecard import COLUMNS, Scorecard, as_frame, is_clocked
 
 
 def card(**measured: float) -> Scorecard:

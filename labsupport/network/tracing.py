@@ -10,8 +10,9 @@ import torch
 from torch import Size, Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from labsupport.errors import LabError
-from labsupport.modes import evaluating, example
+from labsupport.core.errors import LabError
+from labsupport.network.calls import example
+from labsupport.network.modes import evaluating
 
 
 def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from labsupport import doctor
+from labsupport.app import doctor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def levels(findings):

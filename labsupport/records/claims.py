@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 
 Relation = Literal["==", ">=", "<=", "reported"]
 

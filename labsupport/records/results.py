@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labsupport import claims as claims_module
-from labsupport.claims import Claim, Relation
-from labsupport.errors import LabError
-from labsupport.files import whole
-from labsupport.measure.scorecard import Scorecard, as_frame, is_clocked
+from labsupport.core.errors import LabError
+from labsupport.core.files import atomic_write
+from labsupport.records import claims as claims_module
+from labsupport.records.claims import Claim, Relation
+from labsupport.records.scorecard import Scorecard, as_frame, is_clocked
 
 CLAIM_COLUMNS = [
     *("id", "lab", "statement", "measured", "relation", "bound", "holds", "required"),
@@ -57,7 +57,7 @@ class Results:
 
     def figure(self, name: str, figure: Figure) -> None:
         """Store a figure under `name` as png."""
-        with whole(self._folder("figures") / f"{name}.png") as temporary:
+        with atomic_write(self._folder("figures") / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png")
 
     def score(
@@ -163,7 +163,7 @@ def short_name(dataset: str) -> str:
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as CSV, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         frame.to_csv(temporary, index=False)
 
 

@@ -7,9 +7,9 @@ from made_rules import Doubled, Named, same, snapshot, toy_images, toy_network, 
 from torch import nn
 
 from labsupport import models
-from labsupport.errors import LabError
+from labsupport.core.errors import LabError
 from labsupport.methods.early_exit import collect, split_at
-from labsupport.methods.early_exit.features import fingerprint
+from labsupport.network.cutting import fingerprint
 
 
 @pytest.fixture

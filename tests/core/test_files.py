@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
-from labsupport.errors import LabError
-from labsupport.files import append_line, whole, write_text
+from labsupport.core.errors import LabError
+from labsupport.core.files import append_line, atomic_write, write_text
 
 
 def test_writes_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
@@ -17,7 +17,7 @@ def test_writes_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
     path = tmp_path / "table.csv"
     write_text(path, "old")
-    with pytest.raises(type(failure)), whole(path) as temporary:
+    with pytest.raises(type(failure)), atomic_write(path) as temporary:
         temporary.write_text("ne")
         raise failure
     assert path.read_text() == "old"
@@ -27,7 +27,10 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_full_or_closed_disk_is_explained(tmp_path, number):
     path = tmp_path / "table.csv"
-    with pytest.raises(LabError, match=r"cannot write .*table\.csv"), whole(path) as temporary:
+    with (
+        pytest.raises(LabError, match=r"cannot write .*table\.csv"),
+        atomic_write(path) as temporary,
+    ):
         temporary.write_text("ne")
         raise OSError(number, "the system says no")
     assert not list(tmp_path.iterdir())
@@ -40,7 +43,7 @@ def test_a_file_in_place_of_the_folder_is_explained(tmp_path):
 
 
 def test_other_errors_of_the_system_pass_through(tmp_path):
-    with pytest.raises(OSError, match="loop"), whole(tmp_path / "a") as temporary:
+    with pytest.raises(OSError, match="loop"), atomic_write(tmp_path / "a") as temporary:
         temporary.write_text("")
         raise OSError(errno.ELOOP, "loop")
 

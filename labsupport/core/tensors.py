@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from labsupport.files import whole
+from labsupport.core.files import atomic_write
 
 # What reading a file that is missing, broken or of another kind can raise, down to its use.
 UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError)
@@ -21,7 +21,7 @@ UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError)
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors as one safetensors file; its metadata holds each value of `about` as JSON."""
     state = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    with whole(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         save_file(state, temporary, {name: json.dumps(value) for name, value in about.items()})
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.errors import LabError
 
 
 def plain_copy(model: nn.Module) -> nn.Sequential:

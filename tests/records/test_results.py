@@ -2,8 +2,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from labsupport.errors import LabError
-from labsupport.results import Results, counted_tables, read_table, read_tables
+from labsupport.core.errors import LabError
+from labsupport.records.results import Results, counted_tables, read_table, read_tables
 
 
 @pytest.fixture

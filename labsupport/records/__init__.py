@@ -1,0 +1,1 @@
+"""What a lab leaves behind: scorecards, claims, tables, and the reference beside them."""
