@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import onnxruntime
@@ -17,7 +19,10 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
 from labsupport.network.calls import example
+from labsupport.network.cost import Cost, cost
 from labsupport.network.modes import some_threads
+
+COST = "labs.cost"  # the metadata that holds the cost of one example
 
 
 class OnnxNetwork(nn.Module):
@@ -50,12 +55,19 @@ class OnnxNetwork(nn.Module):
             raise LabError(problem, f"give {self.session.get_inputs()[0].shape}") from error
         return torch.from_numpy(logits)
 
+    def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
+        """As it was counted before the export. Raises LabError where the file does not say."""
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if COST not in metadata:
+            raise LabError("the ONNX file does not say what it costs", "write it by export_onnx")
+        return Cost(**json.loads(metadata[COST])) * len(x)
+
 
 def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:
     """Write the network in eval mode as one ONNX file that takes float32 batches of any size.
 
-    What was written is run and compared. Raises LabError for a network that torch cannot export,
-    or that is another one then.
+    What was written is run and compared; its metadata holds the cost of one example. Raises
+    LabError for a network that torch cannot export, or that is another one then.
     """
     path = Path(path)
     model = copy.deepcopy(model).cpu().float().eval()
@@ -71,6 +83,7 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
             raise LabError(problem, "try one that torch.export takes") from None
         if program is None:
             raise LabError(f"{type(model).__name__} was not exported", "try another network")
+        program.model.metadata_props[COST] = json.dumps(asdict(cost(model, input_shape)))
         program.save(temporary, external_data=False)
         _check(model, OnnxNetwork(temporary), input_shape)
     return path

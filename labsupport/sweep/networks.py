@@ -15,11 +15,11 @@ import torch
 from labsupport.data import Splits, load
 from labsupport.data.sources import data_folder, located
 from labsupport.measure.cards import clocked_columns
-from labsupport.measure.counts import cross_checked
 from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
+from labsupport.network.cost import cost, parameter_count
 from labsupport.network.modes import on_threads
 from labsupport.sweep.record import Trial
 from labsupport.training import Recipe, Trained, evaluate, train_or_load
@@ -90,15 +90,14 @@ class Setup:
         """
         fit = self.fit(seed=seed, model=model, size=size, crop=crop, **knobs)
         splits = self.splits(size, crop)
-        counts = cross_checked(fit.model, splits.input_shape)
         with on_threads(self.threads):
             accuracy = evaluate(fit.model, splits.test).accuracy
         return {
             "accuracy": accuracy,
             "val_accuracy": fit.val_accuracy,
             "train_loss": float(fit.history["train_loss"].iloc[-1]),
-            "parameters": counts.parameters,
-            "macs": counts.macs,
+            "parameters": parameter_count(fit.model),
+            "macs": cost(fit.model, splits.input_shape).fp_macs,
             "disk_bytes": disk_bytes(fit.model),
         }
 

@@ -35,6 +35,8 @@ class BranchyNet(nn.Module):
     processor's cache.
     """
 
+    conditional = True
+
     def __init__(
         self, trunk: nn.Sequential, branches: Mapping[int, nn.Module], chunk: int = CHUNK
     ) -> None:
