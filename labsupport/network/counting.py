@@ -100,7 +100,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.open: list[_Open] = []
 
     def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
-        """The hooks that tell when calls of a module begin and end."""
+        """Hooks on a module, called where its calls begin and end."""
         yield module.register_forward_pre_hook(lambda module, _: self._begin(name, module))
         yield module.register_forward_hook(lambda *call: self._end(name, *call))
 

@@ -25,7 +25,8 @@ class Cost:
     `lookups`: values read from a table by their index, such as embeddings.
 
     By the convention of the field all else is free: element-wise functions and products,
-    normalization, pooling, softmax, and moving numbers.
+    normalization, pooling, softmax, and moving numbers. So a matrix product that is written as
+    element-wise products and a sum goes unseen.
     """
 
     fp_macs: float = 0
@@ -71,8 +72,7 @@ def _product_with_bias(args: Arguments, out: Tensor) -> Cost:
 
 def _convolution(args: Arguments, out: Tensor) -> Cost:
     """Each output element sees one filter; transposed, each input element does."""
-    x, weight, bias, *_ = args
-    transposed = args[6]
+    x, weight, bias, _stride, _padding, _dilation, transposed, *_ = args
     # The weight is (filters, channels / groups, *kernel), transposed (channels, filters / groups).
     macs = _macs((x if transposed else out).numel() * weight[0].numel(), x)
     return macs if bias is None else macs + Cost(additions=out.numel())
