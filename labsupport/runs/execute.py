@@ -25,7 +25,8 @@ from traitlets.config import Config
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
-from labsupport.runs.parameters import Value, read_notebook
+from labsupport.runs.parameters import read_notebook
+from labsupport.runs.record import Value
 
 ENGINE = "labs"
 INJECTED = "injected-parameters"
@@ -35,6 +36,7 @@ LINE_LENGTH = 300
 QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
+logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of lines that it misreads
 
 
 class Stopped(Exception):
@@ -52,7 +54,7 @@ class Outcome:
 
 
 class Execution:
-    """One notebook on its way: `source` runs in the folder `run` and is kept in run/notebooks.
+    """One notebook being executed: `source` runs in the folder `run`, kept in run/notebooks.
 
     `values` are injected after the parameters cell. `watch(cell, cells)` is called when a cell
     starts; cells are numbered as in the brackets beside them. `timeout` is in seconds per cell.
@@ -83,8 +85,8 @@ class Execution:
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
         cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
-        unkept = self._keep()
-        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or unkept)
+        not_kept = self._keep()
+        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or not_kept)
 
     def stop(self) -> None:
         """Kill the kernel and what it started; `__call__` then raises Stopped."""
@@ -94,7 +96,7 @@ class Execution:
                 for process in [*self._kernel.children(recursive=True), self._kernel]:
                     process.kill()
 
-    def attend(self, manager: NotebookExecutionManager) -> None:
+    def drive(self, manager: NotebookExecutionManager) -> None:
         """Execute the notebook in papermill's hands; called by the engine."""
         self.notebook = manager.nb
         client: NotebookClient = PapermillNotebookClient(
@@ -132,7 +134,7 @@ class Execution:
         except DeadKernelError:
             return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
         except CellTimeoutError:
-            return f"no end after {self.timeout} seconds; allow more with --timeout"
+            return f"not finished after {self.timeout} seconds; allow more with --timeout"
         except Exception as error:
             return one_line(type(error).__name__, str(error))
         return ""
@@ -177,7 +179,7 @@ class Execution:
 
 
 class LabEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
-    """Papermill's engine, with the execution told what happens."""
+    """Papermill's engine, which leaves the work to an Execution."""
 
     @classmethod
     def execute_managed_notebook(
@@ -189,7 +191,7 @@ class LabEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
         **_: object,
     ) -> None:
         """Hand the prepared notebook to its execution."""
-        execution.attend(nb_man)
+        execution.drive(nb_man)
 
 
 papermill_engines.register(ENGINE, LabEngine)
@@ -221,7 +223,7 @@ def _is_allowed(cell: NotebookNode, output: NotebookNode) -> bool:
 
 
 def one_line(name: str, text: str) -> str:
-    """An error as one line of bearable length."""
+    """An error as one line of at most LINE_LENGTH characters."""
     line = " ".join(f"{name}: {text}".split())
     return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
 
@@ -247,11 +249,11 @@ def resident(process: psutil.Process) -> int:
     (The system's own proportional count takes milliseconds for each sample, under a lock that the
     process needs, while the lab may be clocking.)
     """
-    own, files = 0, 0
+    private, files = 0, 0
     for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
             memory = member.memory_info()
             shared = int(getattr(memory, "shared", 0))  # known on Linux
-            own += int(memory.rss) - shared
+            private += int(memory.rss) - shared
             files = max(files, shared)
-    return own + files
+    return private + files

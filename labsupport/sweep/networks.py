@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from labsupport.data import Splits, load
-from labsupport.data.sources import data_folder, absolute_name
+from labsupport.data.sources import absolute_name, data_folder
 from labsupport.measure.cards import clocked_columns
 from labsupport.measure.counts import cross_checked
 from labsupport.measure.disk import disk_bytes

@@ -67,7 +67,7 @@ def test_list_shows_titles_and_minutes(course):
         (["-p", "0.schedule=cosine"], "one of onecycle, constant"),
         (["-p", "1.seed=1", "--only", "0"], "no lab has the name or number '1'"),
         (["--data", "mnist"], "no lab has a parameter data"),
-        (["--data-dir", "nowhere"], "nowhere is no folder"),
+        (["--data-dir", "nowhere"], "nowhere is not a folder"),
         (["--name", "../x"], "cannot name a run"),
         (["--resume"], "there is no run"),
         (["--resume", "--name", "gone"], "holds no run"),
