@@ -1,4 +1,4 @@
-"""One notebook through papermill: watched, stoppable, and judged by its cells alone."""
+"""One notebook in a kernel of its own: watched, stoppable, and judged by its cells alone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import nbformat
-import papermill as pm
 import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
-from papermill.execute import remove_error_markers
+from nbformat.v4 import new_code_cell
 from traitlets.config import Config
 
 from labsupport.core.errors import LabError
@@ -28,7 +24,6 @@ from labsupport.core.files import explained, write_text
 from labsupport.runs.parameters import read_notebook
 from labsupport.runs.record import Value
 
-ENGINE = "labs"
 INJECTED = "injected-parameters"
 SAMPLE_SECONDS = 0.25
 LINE_LENGTH = 300
@@ -36,7 +31,6 @@ LINE_LENGTH = 300
 QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
-logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of lines that it misreads
 
 
 class Stopped(Exception):
@@ -70,9 +64,10 @@ class Execution:
         timeout: int | None = None,
         watch: Callable[[int, int], None] = lambda cell, cells: None,
     ) -> None:
-        self.source, self.run, self.values = source, run.resolve(), dict(values)
+        self.source, self.run = source, run.resolve()
         self.environment, self.timeout, self.watch = dict(environment), timeout, watch
         self.notebook = read_notebook(source)
+        inject(self.notebook, values)
         self.cell: int | None = None
         self.peak_memory_bytes: int | None = None
         self._kernel: psutil.Process | None = None
@@ -96,40 +91,25 @@ class Execution:
                 for process in [*self._kernel.children(recursive=True), self._kernel]:
                     process.kill()
 
-    def drive(self, manager: NotebookExecutionManager) -> None:
-        """Execute the notebook in papermill's hands; called by the engine."""
-        self.notebook = manager.nb
-        client: NotebookClient = PapermillNotebookClient(
-            manager,
+    def _execute(self) -> str:
+        """What ended the execution, in one line; empty if the cells are to say."""
+        client: NotebookClient = NotebookClient(
+            self.notebook,
             kernel_name="python3",
             timeout=self.timeout,
             record_timing=False,
             store_widget_state=False,
             shutdown_kernel="immediate",
-            # Not by papermill: that would change the folder of this process, and of all its labs.
             resources={"metadata": {"path": str(self.run)}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
             on_notebook_start=lambda notebook: self._observe(client.km),
             on_cell_execute=lambda cell, cell_index: self._enter(cell_index),
         )
-        with self._log() as log:
-            client.execute(env=self.environment, stdout=log, stderr=log)
-
-    def _execute(self) -> str:
-        """What ended the execution, in one line; empty if the cells are to say."""
         try:
-            pm.execute_notebook(
-                self.notebook,
-                None,
-                self.values,
-                engine_name=ENGINE,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                execution=self,
-            )
-        except PapermillExecutionError:
+            with self._log() as log:
+                client.execute(env=self.environment, stdout=log, stderr=log)
+        except CellExecutionError:
             return ""
         except DeadKernelError:
             return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
@@ -142,7 +122,7 @@ class Execution:
     def _keep(self) -> str:
         """Keep the executed notebook; what went wrong with that, if anything."""
         try:
-            text = nbformat.writes(cleaned(self.notebook))  # type: ignore[no-untyped-call]
+            text = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
             write_text(self.run / "notebooks" / self.source.name, text + "\n")
         except LabError as error:
             return str(error)
@@ -178,23 +158,16 @@ class Execution:
             path.unlink()
 
 
-class LabEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
-    """Papermill's engine, which leaves the work to an Execution."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        execution: Execution,
-        **_: object,
-    ) -> None:
-        """Hand the prepared notebook to its execution."""
-        execution.drive(nb_man)
-
-
-papermill_engines.register(ENGINE, LabEngine)
+def inject(notebook: NotebookNode, values: Mapping[str, Value]) -> None:
+    """Clear a notebook's outputs, and set `values` in a cell after its parameters cell."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    if values:
+        source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+        cell = new_code_cell(source, id=INJECTED, metadata={"tags": [INJECTED]})  # type: ignore[no-untyped-call]
+        tagged = ["parameters" in cell.metadata.get("tags", []) for cell in notebook.cells]
+        notebook.cells.insert(tagged.index(True) + 1, cell)
 
 
 def is_executable(cell: NotebookNode) -> bool:
@@ -206,8 +179,7 @@ def is_executable(cell: NotebookNode) -> bool:
 def first_failure(notebook: NotebookNode) -> tuple[int | None, str]:
     """Number and error of the first cell that failed or never ran; (None, "") if there is none.
 
-    Papermill's metadata calls cells completed that never ran, and takes sys.exit(0) for success:
-    only outputs and execution counts are looked at. A cell tagged `raises-exception` may fail.
+    A cell tagged `raises-exception` may fail, but never by sys.exit.
     """
     for number, cell in enumerate(filter(is_executable, notebook.cells), start=1):
         for output in cell.outputs:
@@ -226,20 +198,6 @@ def one_line(name: str, text: str) -> str:
     """An error as one line of at most LINE_LENGTH characters."""
     line = " ".join(f"{name}: {text}".split())
     return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
-
-
-def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """The executed notebook without what changes from run to run: times, paths, random ids."""
-    notebook = remove_error_markers(notebook)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if not cell.metadata.get("tags"):
-            cell.metadata.pop("tags", None)
-        elif INJECTED in cell.metadata.tags:
-            cell.id = INJECTED
-    return notebook
 
 
 def resident(process: psutil.Process) -> int:

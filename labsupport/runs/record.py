@@ -29,7 +29,7 @@ FILE = "run.json"
 INTERACTIVE = "interactive"  # where notebooks run by hand write
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend"),
-    *("thop", "papermill", "nbclient", "ipykernel", "distributed"),
+    *("thop", "nbclient", "nbformat", "ipykernel", "distributed"),
     "efficient-networks-labs",
 )
 CLOSED = ConfigDict(extra="forbid")

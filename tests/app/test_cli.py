@@ -40,7 +40,7 @@ def test_help_and_list_load_nothing_heavy(course):
         "import sys; from labsupport.app.cli import app\n"
         "for arguments in (['--help'], ['run', '--help'], ['list', '--notebooks', sys.argv[1]]):\n"
         "    app(arguments, standalone_mode=False)\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'papermill', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'nbformat', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     done = subprocess.run(

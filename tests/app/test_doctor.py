@@ -43,7 +43,7 @@ def test_other_versions_are_warnings_and_missing_packages_problems(tmp_path, mon
 
 
 def test_the_packages_of_the_course_are_known():
-    assert {"torch", "papermill", "pandas"} <= set(doctor.needed())
+    assert {"torch", "nbclient", "pandas"} <= set(doctor.needed())
     assert set(doctor.needed()) <= set(doctor.pinned(ROOT / "constraints.txt"))
 
 
