@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 import tempfile
@@ -19,17 +20,19 @@ from packaging.version import Version
 from labsupport.core.errors import LabError
 
 DISTRIBUTION = "efficient-networks-labs"
-OLDEST_PYTHON = (3, 11)
 GB = 10**9
 NEEDED_DISK, COMFORTABLE_DISK = 1 * GB, 5 * GB
 COMFORTABLE_MEMORY = 3 * GB
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
+Level = Literal["ok", "warning", "problem"]
+
+
 class Finding(NamedTuple):
     """One thing that was checked; `remedy` says what to do about a warning or a problem."""
 
-    level: Literal["ok", "warning", "problem"]
+    level: Level
     subject: str
     detail: str
     remedy: str = ""
@@ -39,6 +42,11 @@ class Finding(NamedTuple):
         return f"{self.level:8} {self.subject}: {self.detail}{remedy}"
 
 
+def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "warning") -> Finding:
+    """A finding of `level` with its remedy, or a plain one if all is fine."""
+    return Finding("ok", subject, detail) if fine else Finding(level, subject, detail, remedy)
+
+
 def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
     """All findings about this machine; `root` is the folder of the course."""
     machine = chain(python(), packages(root / "constraints.txt"), torch(), kernel(), memory())
@@ -46,12 +54,8 @@ def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
 
 
 def python() -> Iterator[Finding]:
-    """Whether Python is new enough."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] < OLDEST_PYTHON:
-        yield Finding("problem", "Python", found, "install Python 3.11 or newer")
-    else:
-        yield Finding("ok", "Python", found)
+    """Which Python this is; an older one than the labs need could not have installed them."""
+    yield Finding("ok", "Python", platform.python_version())
 
 
 def packages(constraints: Path) -> Iterator[Finding]:
@@ -95,32 +99,24 @@ def kernel() -> Iterator[Finding]:
     except NoSuchKernel:
         yield Finding("problem", "kernel", "Jupyter has none", "pip install ipykernel")
         return
-    if shutil.which(command) in (None, sys.executable) or command.startswith("python"):
-        yield Finding("ok", "kernel", "python3 is this Python")
-    else:
-        remedy = f"{sys.executable} -m ipykernel install --sys-prefix"
-        yield Finding("warning", "kernel", f"python3 is {command}", remedy)
+    same = shutil.which(command) in (None, sys.executable) or command.startswith("python")
+    remedy = f"{sys.executable} -m ipykernel install --sys-prefix"
+    yield judged("kernel", f"python3 is {command}", same, remedy)
 
 
 def memory() -> Iterator[Finding]:
     """Whether enough memory is free."""
     free = psutil.virtual_memory().available
-    detail = f"{free / GB:.1f} GB free"
-    if free < COMFORTABLE_MEMORY:
-        yield Finding("warning", "memory", detail, "close other programs")
-    else:
-        yield Finding("ok", "memory", detail)
+    enough = free >= COMFORTABLE_MEMORY
+    yield judged("memory", f"{free / GB:.1f} GB free", enough, "close other programs")
 
 
 def disk(folder: Path) -> Iterator[Finding]:
     """Whether the disk that `folder` is on, or will be, has room."""
     free = shutil.disk_usage(nearest(folder)).free
-    detail = f"{free / GB:.1f} GB free for {folder}"
-    if free >= COMFORTABLE_DISK:
-        yield Finding("ok", "disk", detail)
-    else:
-        remedy = "free some space, or name another --runs-dir"
-        yield Finding("problem" if free < NEEDED_DISK else "warning", "disk", detail, remedy)
+    detail, remedy = f"{free / GB:.1f} GB free for {folder}", "free space, or choose --runs-dir"
+    level: Level = "problem" if free < NEEDED_DISK else "warning"
+    yield judged("disk", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
 def writable(folder: Path) -> Iterator[Finding]:

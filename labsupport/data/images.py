@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -83,20 +82,6 @@ def center_crop(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-class Images(Protocol):
-    """A pool of labeled images of one shape."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The class of each image, int64 (N,)."""
-
-    def shape(self, framing: Framing) -> Shape:
-        """(C, H, W) of what `read` gives, without reading all images."""
-
-    def read(self, rows: Tensor, framing: Framing) -> Tensor:
-        """The images of these rows, framed, uint8 (n, C, H, W)."""
-
-
 @dataclass(frozen=True, eq=False)
 class InMemory:
     """Images held as one uint8 tensor (N, C, H, W). Raises LabError if the labels do not fit."""
@@ -150,6 +135,9 @@ class OnDisk:
                 )
             pixels[position] = image
         return pixels
+
+
+Images = InMemory | OnDisk  # a pool of labeled images of one shape
 
 
 def spelled(shape: Sequence[int]) -> str:

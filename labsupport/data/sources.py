@@ -41,15 +41,10 @@ def read(name: str, data_dir: str | Path | None = None) -> Raw:
     return PATH_READERS[kind](find_path(path, folder))
 
 
-def is_known(name: str) -> bool:
-    """Whether `load` understands the name; the set itself may still be absent."""
-    kind, _, path = name.partition(":")
-    return name in SOURCES or (kind in PATH_READERS and path != "")
-
-
 def check_name(name: str) -> None:
     """Raises LabError, with the right names, for one that `load` does not understand."""
-    if not is_known(name):
+    kind, _, path = name.partition(":")
+    if name not in SOURCES and not (kind in PATH_READERS and path):
         right = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in PATH_READERS)])
         raise LabError(f"there is no data set {name!r}", f"choose one of {right}")
 

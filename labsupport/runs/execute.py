@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +47,7 @@ class Outcome:
     error: str = ""
 
 
+@dataclass
 class Execution:
     """One notebook being executed: `source` runs in the folder `run`, kept in run/notebooks.
 
@@ -55,23 +56,20 @@ class Execution:
     What the kernel's process itself writes goes to run/logs.
     """
 
-    def __init__(
-        self,
-        source: Path,
-        run: Path,
-        values: Mapping[str, Value],
-        environment: Mapping[str, str],
-        timeout: int | None = None,
-        watch: Callable[[int, int], None] = lambda cell, cells: None,
-    ) -> None:
-        self.source, self.run = source, run.resolve()
-        self.environment, self.timeout, self.watch = dict(environment), timeout, watch
-        self.notebook = read_notebook(source)
-        inject(self.notebook, values)
-        self.cell: int | None = None
-        self.peak_memory_bytes: int | None = None
-        self._kernel: psutil.Process | None = None
-        self._stopped = threading.Event()
+    source: Path
+    run: Path
+    values: Mapping[str, Value]
+    environment: Mapping[str, str]
+    timeout: int | None = None
+    watch: Callable[[int, int], None] = lambda cell, cells: None
+    cell: int | None = None
+    peak_memory_bytes: int | None = None
+    _kernel: psutil.Process | None = None
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.notebook = read_notebook(self.source)
+        inject(self.notebook, self.values)
 
     def __call__(self) -> Outcome:
         """Execute, judge, and keep the notebook. Raises Stopped after `stop`."""
@@ -100,7 +98,7 @@ class Execution:
             record_timing=False,
             store_widget_state=False,
             shutdown_kernel="immediate",
-            resources={"metadata": {"path": str(self.run)}},
+            resources={"metadata": {"path": str(self.run.resolve())}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
             on_notebook_start=lambda notebook: self._observe(client.km),

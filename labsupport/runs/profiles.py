@@ -93,10 +93,12 @@ def read_assignments(
         if not (equals and name):
             problem = "no parameter name" if equals else "no value"
             raise LabError(f"-p {text}: {problem}", "write -p LAB.PARAM=VALUE")
-        for owner in _owners(lab, name, catalog, parameters):
-            parsed = parameters[owner][name].parse(value)
-            _check_data_set(parameters[owner][name], parsed)
-            values.setdefault(owner, {})[name] = parsed
+        _refuse_reserved(name)
+        owners = [find_lab(catalog, lab).name] if lab else _labs_with(name, parameters)
+        for owner in owners:
+            check_names(owner, parameters[owner], {name: value})
+            parameter = parameters[owner][name]
+            values.setdefault(owner, {})[name] = _known_data(parameter, parameter.parse(value))
     return values
 
 
@@ -134,7 +136,7 @@ def _check_profile(profile: Profile, parameters: Parameters) -> None:
             if known[name].type is float and isinstance(value, str):
                 remedy = "YAML wants a dot in a number: 1.0e-3"
                 raise LabError(f"{name}={value!r} is text", remedy)
-            _check_data_set(known[name], known[name].check(value))
+            _known_data(known[name], known[name].check(value))
 
 
 def _refuse_reserved(name: str) -> None:
@@ -150,19 +152,10 @@ def _labs_with(name: str, parameters: Parameters) -> list[str]:
     return labs
 
 
-def _owners(lab: str, name: str, catalog: Catalog, parameters: Parameters) -> list[str]:
-    """The labs whose parameter `name` is meant: one lab, or all that have it."""
-    _refuse_reserved(name)
-    if not lab:
-        return _labs_with(name, parameters)
-    owner = find_lab(catalog, lab).name
-    check_names(owner, parameters[owner], {name: None})
-    return [owner]
-
-
-def _check_data_set(parameter: Parameter, value: Value) -> None:
-    """Refuse a value that should name a data set and does not."""
+def _known_data(parameter: Parameter, value: Value) -> Value:
+    """`value`, refused where it should name a data set and does not."""
     if parameter.name == "data" and value != parameter.default:
         from labsupport.data.sources import check_name  # torch comes along: seconds
 
         check_name(str(value))
+    return value

@@ -8,10 +8,10 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
 
@@ -148,20 +148,13 @@ def find_run(runs: Path, name: str | None) -> Path:
     if name:
         read_record(runs / name)
         return runs / name
-    folders = [path.parent for path in runs.glob(f"*/{FILE}")]
-    begun = [(started, run.name) for run in folders if (started := _started(run))]
+    begun: dict[Path, str] = {}
+    for path in runs.glob(f"*/{FILE}"):
+        with suppress(LabError):  # a damaged run does not hide the others
+            begun[path.parent] = read_record(path.parent).started
     if not begun:
-        problem = "none of the runs can be read" if folders else "there is no run"
-        raise LabError(f"{problem} in {runs}", "start one with `labs run`")
-    return runs / max(begun)[1]
-
-
-def _started(run: Path) -> str:
-    """When a run began; empty if its record is damaged."""
-    try:
-        return read_record(run).started
-    except LabError:
-        return ""
+        raise LabError(f"there is no run that can be read in {runs}", "start one with `labs run`")
+    return max(begun, key=lambda run: (begun[run], run.name))
 
 
 @contextmanager
@@ -182,13 +175,8 @@ def locked(run: Path) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter to the results."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {known.name: known.version for known in distributions() if known.name in PACKAGES}
+    return {"python": platform.python_version(), **dict(sorted(found.items()))}
 
 
 def machine() -> list[dict[str, str]]:

@@ -333,13 +333,13 @@ def test_sets_to_be_laid_by_hand_say_where(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["mnist6k", "", "folder:", "csv:", "zip:x", "MNIST"])
 def test_unknown_names_get_the_right_ones(name):
-    assert not data.is_known(name)
     with pytest.raises(LabError, match=r"mnist5k, mnist, .*imagenet, folder:PATH, csv:PATH"):
         data.load(name)
 
 
 def test_known_names():
-    assert all(data.is_known(name) for name in (*data.NAMES, "folder:a", "csv:b:c"))
+    for name in (*data.NAMES, "folder:a", "csv:b:c"):
+        sources.check_name(name)
 
 
 def test_paths_are_taken_from_here_then_from_the_data_folder(tmp_path, monkeypatch):
