@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from labsupport.data import Splits, load
-from labsupport.data.sources import data_folder, located
+from labsupport.data.sources import absolute_name, data_folder
 from labsupport.measure.cards import clocked_columns
 from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
@@ -51,7 +51,7 @@ class Setup:
         for name, value in (
             ("cache", Path(self.cache).resolve()),
             ("data_dir", folder),
-            ("data", located(self.data, folder)),
+            ("data", absolute_name(self.data, folder)),
         ):
             object.__setattr__(self, name, value)
 

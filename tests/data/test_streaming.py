@@ -64,7 +64,7 @@ def test_the_fingerprint_tells_parts_and_pixels_apart():
 def test_an_unreadable_image_is_one_clear_error_also_from_a_worker(image_folder, workers):
     folder = image_folder()
     part = stream(f"folder:{folder}", workers=workers).test
-    broken = part.stored.share.images.files[-1]
+    broken = part.subset.images.files[-1]
     broken.write_bytes(b"no image")
     with pytest.raises(LabError, match=f"^cannot read the image {broken}: .*repair") as caught:
         whole(part)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import Executor
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 import dask
 import pandas as pd
@@ -149,6 +149,38 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setenv(SCHEDULER, "tcp://127.0.0.1:9")
     refused = pytest.raises(LabError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9")
     with refused, workers(2):
+        pass
+
+
+@pytest.fixture
+def without_workers(monkeypatch):
+    """The address of a scheduler that nobody works for yet, and the cluster it belongs to."""
+    monkeypatch.setattr(executors, "NOTICE", 0.2)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as cluster:
+        monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
+        yield cluster
+
+
+def test_waiting_for_workers_is_announced_and_ends(without_workers, monkeypatch, capsys):
+    monkeypatch.setenv(executors.WAIT, "0.5")
+    address = without_workers.scheduler_address
+    refused = pytest.raises(LabError, match=f"{address} had no workers for 0.5 s.*dask worker tcp")
+    with refused, workers(0):
+        pass
+    notices = capsys.readouterr().err.splitlines()
+    assert len(notices) >= 2
+    assert all(address in notice and "no workers yet" in notice for notice in notices)
+
+
+def test_a_worker_that_comes_late_is_waited_for(without_workers):
+    Timer(0.5, without_workers.scale, [1]).start()
+    with workers(0) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+
+
+def test_a_wait_that_is_no_number_is_refused(without_workers, monkeypatch):
+    monkeypatch.setenv(executors.WAIT, "long")
+    with pytest.raises(LabError, match=f"{executors.WAIT} is not a number of seconds"), workers(0):
         pass
 
 
