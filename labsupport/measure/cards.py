@@ -9,9 +9,9 @@ from torch import nn
 from labsupport.data import Splits
 from labsupport.measure.clocking import Clocking
 from labsupport.measure.counts import cross_checked
-from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.measure.memory import inference_peak, training_peak
+from labsupport.network.storage import file_bytes
 from labsupport.training import predict
 
 Figures = dict[str, float | int]
@@ -67,7 +67,7 @@ def _counted(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     return {
         "parameters": counts.parameters,
         "macs": counts.macs,
-        "disk_bytes": disk_bytes(model),
+        "disk_bytes": file_bytes(model),
         "memory_train_bytes": training_peak(model, batch.x, batch.y).total,
         "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
     }

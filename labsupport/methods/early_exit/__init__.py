@@ -15,7 +15,7 @@ from labsupport.methods.early_exit.branchy_search import (
 from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpooled
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
-from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules, load_rules
+from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules
 from labsupport.network.cutting import collect, split_at
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "fit_rules",
     "joint_objective",
     "least_margins",
-    "load_rules",
     "search_thresholds",
     "side_branch",
     "split_at",

@@ -15,7 +15,8 @@ from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import randomly_shifted
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import fingerprint, split_at
+from labsupport.network.cutting import split_at
+from labsupport.network.fingerprint import fingerprint
 from labsupport.training import predict
 from labsupport.training.loop import seeded
 

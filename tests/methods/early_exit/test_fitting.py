@@ -11,7 +11,7 @@ from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.methods.early_exit import RulesRecipe, fit_rules, split_at
 from labsupport.methods.early_exit.fitting import unpooled
-from labsupport.network.cutting import fingerprint
+from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit, predict
 
 SHORT = RulesRecipe(epochs=2, batch_size=32, lr=0.01)
