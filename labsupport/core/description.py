@@ -64,7 +64,7 @@ def restore(description: Json, special: Mapping[str, Restore] | None = None) -> 
         return special[tag](content)
     try:
         return _BACK[tag](content, deep)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         problem = f"{_shortened(description)} is no description ({type(error).__name__})"
         raise LabError(problem, "make the file or the description again") from None
 

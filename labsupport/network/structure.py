@@ -87,8 +87,9 @@ class _Parts:
                 for name, child in module._modules.items()
             },
             "parametrized": parametrize.is_parametrized(module),
-            "graph": describe_graph(module.graph) if isinstance(module, fx.GraphModule) else None,
         }
+        if isinstance(module, fx.GraphModule):
+            parts |= {"traced": type(module).__name__, "graph": describe_graph(module.graph)}
         return {"class": class_name(module)} | {key: part for key, part in parts.items() if part}
 
     def attributes(self, path: str) -> Json:
@@ -165,7 +166,7 @@ def _attributes(module: nn.Module) -> dict[str, object]:
 
 def _blank(record: dict[str, Json]) -> nn.Module:
     if "graph" in record:
-        return fx.GraphModule(nn.Module(), fx.Graph())
+        return fx.GraphModule(nn.Module(), fx.Graph(), class_name=record["traced"])
     kind = look_up(record["class"])
     if not isinstance(kind, type) or not issubclass(kind, nn.Module):
         raise LabError(f"{record['class']} is no nn.Module", "look at where the file comes from")

@@ -63,7 +63,7 @@ class Odd(nn.Module):
     def __init__(self):
         super().__init__()
         for dtype in DTYPES:
-            name = str(dtype).removeprefix("torch.")
+            name = str(dtype).replace(".", "_")
             self.register_buffer(name, torch.arange(4).view(2, 2).to(dtype))
         self.register_buffer("none", None)
         self.register_buffer("empty", torch.empty(0, 3))
