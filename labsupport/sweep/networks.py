@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Setup:
         """Eight hexadecimal digits that change with anything but a trial's own arguments."""
         determines = {
             "data": self.splits().fingerprint,
-            "recipe": asdict(self.recipe),
+            "recipe": repr(self.recipe),
             "device": self.device,
             "threads": self.threads,
             "code": code_fingerprint(),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -18,7 +16,8 @@ import labsupport
 from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
-from labsupport.training.loop import Recipe, Trained, fit, seeded
+from labsupport.training.loop import Trained, fit, seeded
+from labsupport.training.recipe import Recipe
 
 DETERMINING = ("data", "models", "training")
 
@@ -41,24 +40,12 @@ def train_or_load(
     return _read(path, spec, splits) or _train(path, spec, splits, recipe, seed, progress)
 
 
-def fit_seeds(
-    spec: ModelSpec,
-    splits: Splits[Any],
-    recipe: Recipe,
-    seeds: Iterable[int],
-    folder: Path,
-    progress: bool = False,
-) -> list[Trained]:
-    """The same network trained from each of `seeds`; the data split stays the same."""
-    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
-
-
 def key(spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int) -> str:
     """Sixteen hexadecimal digits that change with anything that determines a trained network."""
     determines = {
         "spec": spec.describe(),
         "data": splits.fingerprint,
-        "recipe": asdict(recipe),
+        "recipe": repr(recipe),
         "seed": seed,
         "code": code_fingerprint(),
         "torch": torch.__version__,
@@ -81,10 +68,10 @@ def _train(
 ) -> Trained:
     with seeded(seed):
         model = spec.build()
-    result = fit(model, splits, recipe, seed, progress)
+    result = fit(model, splits, recipe, seed, progress=progress)
     about: dict[str, Any] = {
         "spec": spec.describe(),
-        "recipe": asdict(recipe),
+        "recipe": repr(recipe),
         "seed": seed,
         "seconds": result.seconds,
     }
