@@ -1,11 +1,11 @@
 import pandas as pd
 import pytest
 import torch
-from test_loop import made
+from made_gaussians import made
 
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
-from labsupport.training import Recipe, cache, fit_seeds, mean_and_spread, over_seeds, train_or_load
+from labsupport.training import Constant, Recipe, cache, train_or_load
 
 SPEC = ModelSpec("mlp", (1, 2, 2), 2, {"depth": 1, "width": 4, "norm": "batch"})
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -25,7 +25,7 @@ def test_the_second_call_reads_what_the_first_trained(tmp_path, splits):
     first = train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
     second = train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
     pd.testing.assert_frame_equal(first.history, second.history)
-    assert (first.seconds, first.best_epoch) == (second.seconds, second.best_epoch)
+    assert (first.seconds, first.kept_epoch) == (second.seconds, second.kept_epoch)
     for a, b in zip(
         first.model.state_dict().values(), second.model.state_dict().values(), strict=True
     ):
@@ -57,6 +57,7 @@ def test_the_key_changes_with_all_that_determines_a_network(monkeypatch):
         cache.key(ModelSpec("mlp", (1, 2, 2), 2, {"width": 5}), made_splits(), RECIPE, 0),
         cache.key(SPEC, made_splits("g"), RECIPE, 0),
         cache.key(SPEC, made_splits(), Recipe(epochs=4, batch_size=32), 0),
+        cache.key(SPEC, made_splits(), Recipe(epochs=3, batch_size=32, schedule=Constant()), 0),
         cache.key(SPEC, made_splits(), RECIPE, 1),
     ]
     monkeypatch.setattr(cache, "code_fingerprint", lambda: "other code")
@@ -75,15 +76,3 @@ def test_a_damaged_file_is_trained_anew(tmp_path, splits, damage):
     again = train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
     assert torch.equal(first.model(splits.test.x), again.model(splits.test.x))
     assert len(path.read_bytes()) > len(whole) // 2
-
-
-def test_seeds_give_a_row_each_with_mean_and_spread(tmp_path, splits):
-    table = over_seeds(fit_seeds(SPEC, splits, RECIPE, range(3), tmp_path), splits)
-    assert table["seed"].tolist() == [0, 1, 2]
-    mean, spread = mean_and_spread(table["test_accuracy"])
-    assert mean == pytest.approx(sum(table["test_accuracy"]) / 3)
-    assert spread >= 0
-
-
-def test_mean_and_spread_in_closed_form():
-    assert mean_and_spread([1.0, 2.0, 3.0]) == (2.0, 1.0)
