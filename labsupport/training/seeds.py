@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,8 @@ from labsupport.training.cache import train_or_load
 from labsupport.training.evaluation import evaluate
 from labsupport.training.loop import Trained
 from labsupport.training.recipe import Recipe
+
+TURN = Lock()  # threads of one process share torch's random state, so they train in turn
 
 
 def fit_seeds(
@@ -31,9 +34,9 @@ def fit_seeds(
 ) -> list[Trained]:
     """The same network trained from each of `seeds`; the data split stays the same.
 
-    With an executor (threads, processes, a sweep's workers) the seeds train at the same time, each
-    on as many threads as torch has here. The networks come back as files of the cache, so workers
-    must see the same `folder`; data and recipe are sent to them.
+    With an executor (processes, a sweep's workers) the seeds train at the same time, each on as
+    many threads as torch has here. The networks come back as files of the cache, so workers must
+    see the same `folder`; data and recipe are sent to them.
     """
     seeds = list(seeds)
     if executor:
@@ -57,7 +60,7 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
 
 def _train_into_cache(asked: list[Any], folder: Path, threads: int, seed: int) -> None:
     spec, splits, recipe = asked
-    with on_threads(threads):
+    with TURN, on_threads(threads):
         train_or_load(spec, splits, recipe, seed, folder)
 
 
