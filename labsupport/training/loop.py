@@ -49,8 +49,8 @@ class Trained:
     seed: int
 
     @property
-    def kept_epoch(self) -> int:
-        """The epoch whose weights `model` has, counted from 1."""
+    def best_epoch(self) -> int:
+        """The epoch whose weights `model` has, counted from 1; the last where a recipe keeps it."""
         return int(self._kept("epoch"))
 
     @property
@@ -107,7 +107,7 @@ def fit(
             rows.append(row | {"epoch_seconds": time.perf_counter() - begun})
             if recipe.keep == "last" or _is_best(rows):
                 kept, kept_epoch = copy.deepcopy(model.state_dict()), epoch
-            bar.set_postfix(loss=f"{train.loss:.4f}", refresh=False)
+            bar.set_postfix(row, refresh=False)
             bar.update()
     model.load_state_dict(kept)
     model.zero_grad(set_to_none=True)  # gradients are as large as the weights

@@ -48,7 +48,7 @@ def fit_seeds(
 
 
 def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
-    """A row per seed: kept epoch, accuracy on train, validation and (used here only) test."""
+    """A row per seed: best epoch, accuracy on train, validation and (used here only) test."""
     return pd.DataFrame([_row(result, splits) for result in fits])
 
 
@@ -67,7 +67,7 @@ def _train_into_cache(asked: list[Any], folder: Path, threads: int, seed: int) -
 def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:
     return {
         "seed": result.seed,
-        "kept_epoch": result.kept_epoch,
+        "best_epoch": result.best_epoch,
         "train_accuracy": evaluate(result.model, splits.train).accuracy,
         "val_accuracy": result.val_accuracy,
         "test_accuracy": evaluate(result.model, splits.test).accuracy,

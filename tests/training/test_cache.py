@@ -25,7 +25,7 @@ def test_the_second_call_reads_what_the_first_trained(tmp_path, splits):
     first = train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
     second = train_or_load(SPEC, splits, RECIPE, 0, tmp_path)
     pd.testing.assert_frame_equal(first.history, second.history)
-    assert (first.seconds, first.kept_epoch) == (second.seconds, second.kept_epoch)
+    assert (first.seconds, first.best_epoch) == (second.seconds, second.best_epoch)
     for a, b in zip(
         first.model.state_dict().values(), second.model.state_dict().values(), strict=True
     ):

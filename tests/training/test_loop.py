@@ -63,7 +63,7 @@ def test_the_selected_network_is_the_first_of_best_validation_accuracy(model, sp
     result = fit(model, splits, Recipe(6, 16, 0.3, schedule=Constant()), seed)
     accuracies = result.history["val_accuracy"].tolist()
     assert result.val_accuracy == max(accuracies)
-    assert result.kept_epoch == accuracies.index(max(accuracies)) + 1
+    assert result.best_epoch == accuracies.index(max(accuracies)) + 1
     assert evaluate(result.model, splits.val).accuracy == pytest.approx(max(accuracies))
 
 
@@ -209,21 +209,21 @@ def test_a_score_chooses_the_epoch(model, splits, seed):
     accuracies = result.history["val_accuracy"].tolist()
     assert result.history["score"].tolist() == [-accuracy for accuracy in accuracies]
     assert result.val_accuracy == min(accuracies)
-    assert result.kept_epoch == accuracies.index(min(accuracies)) + 1
+    assert result.best_epoch == accuracies.index(min(accuracies)) + 1
 
 
 def test_the_last_epoch_can_be_kept(model, splits):
     recipe = Recipe(5, 16, 0.3, schedule=Constant(), keep="last")
     result = fit(model, splits, recipe)
     last = result.history.iloc[-1]
-    assert result.kept_epoch == 5
+    assert result.best_epoch == 5
     assert result.val_accuracy == last["val_accuracy"]
     assert evaluate(result.model, splits.val).accuracy == pytest.approx(last["val_accuracy"])
 
 
 def test_without_validation_images_only_the_last_epoch_can_be_kept(model, splits):
     alone = replace(splits, val=splits.val.take(0))
-    assert fit(model, alone, replace(RECIPE, keep="last")).kept_epoch == 4
+    assert fit(model, alone, replace(RECIPE, keep="last")).best_epoch == 4
     with pytest.raises(LabError, match="no validation images"):
         fit(model, alone, RECIPE)
     with pytest.raises(LabError, match="no training images"):

@@ -34,7 +34,7 @@ def test_an_executor_trains_the_same_networks(tmp_path, splits, alone, executor)
         pd.testing.assert_frame_equal(
             one.history.drop(columns="epoch_seconds"), other.history.drop(columns="epoch_seconds")
         )
-        assert (one.seed, one.kept_epoch) == (other.seed, other.kept_epoch)
+        assert (one.seed, one.best_epoch) == (other.seed, other.best_epoch)
 
 
 def test_a_workers_error_is_ours(tmp_path, splits):
