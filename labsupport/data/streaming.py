@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ from labsupport.data.images import Fit, Shape
 from labsupport.data.loading import usable
 from labsupport.data.sources import read
 from labsupport.data.splits import (
+    Batch,
     Batches,
     Share,
     Splits,
@@ -78,6 +81,10 @@ class StreamedSplit:
         """
         check_batch_size(batch_size)
         return self._batches(batch_size, generator)
+
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches, as `batches` gives them; a streamed part has no extras."""
+        return starmap(Batch, self.batches(batch_size, generator))
 
     def _batches(self, batch_size: int, generator: torch.Generator | None) -> Batches:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -24,7 +24,10 @@ from labsupport.network.calls import device_of
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import check_storable, load, read_about, save
 from labsupport.network.structure import class_name
-from labsupport.training.loop import Objective, Recipe, Trained, fit, seeded
+from labsupport.training.loop import AfterStep, Score, Trained, fit, seeded
+from labsupport.training.objectives import Objective
+from labsupport.training.optimizers import Grouping
+from labsupport.training.recipe import Recipe
 from labsupport.training.sources import code_fingerprint
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -46,6 +49,9 @@ def fit_or_load(
     folder: Path,
     *,
     objective: Objective | None = None,
+    groups: Grouping | None = None,
+    after_step: AfterStep | None = None,
+    score: Score | None = None,
     progress: bool = False,
     name: str | None = None,
 ) -> Trained:
@@ -59,11 +65,11 @@ def fit_or_load(
     description or cannot be saved, before anything is trained.
     """
     check_storable(model)
-    options = {"objective": objective}
-    given = {key: value for key, value in options.items() if value is not None}
+    options: dict[str, Any] = {"objective": objective, "groups": groups}
+    options |= {"after_step": after_step, "score": score}
     key = _key(
         {"network": model, "train": splits.train, "val": splits.val, "data": splits.fingerprint}
-        | {"recipe": recipe, "seed": seed, "make": fit, **given},
+        | {"recipe": recipe, "seed": seed, "make": fit, **options},
         splits.device,
     )
     path = Path(folder) / f"{name or type(model).__name__}-{key}.safetensors"
@@ -71,7 +77,7 @@ def fit_or_load(
     if kept:
         model, about = kept
         return Trained(model, pd.DataFrame(about["history"]), about["seconds"], about["seed"])
-    trained = fit(model, splits, recipe, seed, progress=progress, **given)
+    trained = fit(model, splits, recipe, seed, progress=progress, **options)
     about = {"recipe": recipe, "seed": seed, "seconds": trained.seconds}
     save(trained.model, path, about | {"history": trained.history.to_dict("list")})
     return trained
@@ -89,18 +95,6 @@ def train_or_load(
     with seeded(seed):
         model = spec.build()
     return fit_or_load(model, splits, recipe, seed, folder, progress=progress, name=spec.name)
-
-
-def fit_seeds(
-    spec: ModelSpec,
-    splits: Splits[Any],
-    recipe: Recipe,
-    seeds: Iterable[int],
-    folder: Path,
-    progress: bool = False,
-) -> list[Trained]:
-    """The same network trained from each of `seeds`; the data split stays the same."""
-    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
 
 
 def derive(
@@ -159,10 +153,12 @@ def _key(determines: Mapping[str, object], device: torch.device) -> str:
 
 def _network(network: nn.Module) -> Json:
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    asleep = [name for name, module in network.named_modules() if not module.training]
     classes = sorted({class_name(module) for module in network.modules()})
     return {
         "fingerprint": fingerprint(network),
         "frozen": frozen,
+        "asleep": asleep if network.training else [],  # training wakes a network in eval mode
         "classes": [{"$reference": name} for name in classes],
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 import torch
-from test_loop import made
+from made_gaussians import made
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -15,14 +15,16 @@ from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
 from labsupport.network.storage import read_about
 from labsupport.training import (
+    SGD,
+    Constant,
     Recipe,
+    Shift,
     Step,
     cache,
     derive,
+    evaluate,
     fit_or_load,
-    fit_seeds,
-    mean_and_spread,
-    over_seeds,
+    no_bias_decay,
     train_or_load,
 )
 
@@ -83,15 +85,31 @@ class Weighted:
     weight: float = 1.0
     teacher: nn.Module | None = None
 
-    def __call__(self, model, x, y):
-        logits = model(x)
-        return Step(self.weight * cross_entropy(logits, y), logits, y)
+    def __call__(self, model, batch):
+        logits = model(batch.x)
+        return Step(self.weight * cross_entropy(logits, batch.y), logits, batch.y)
 
 
-def net(seed=0, frozen=False):
+@dataclass(frozen=True)
+class Clipped:
+    """What is done after each step."""
+
+    limit: float
+
+    def __call__(self, model, step):
+        for weight in model.parameters():
+            weight.clamp_(-self.limit, self.limit)
+
+
+def loss_score(model, part):
+    return -evaluate(model, part).loss
+
+
+def net(seed=0, frozen=False, asleep=False):
     torch.manual_seed(seed)
     model = SPEC.build()
     model[1].weight.requires_grad_(not frozen)
+    model[2].train(not asleep)
     return model
 
 
@@ -104,14 +122,27 @@ def moved(splits):
     return replace(splits, train=Split(splits.train.x + 1, splits.train.y))
 
 
+def with_extras(splits, value):
+    """The same images with something beside their labels."""
+    extras = {"hint": torch.full((len(splits.train), 1), value)}
+    return replace(splits, train=replace(splits.train, extras=extras))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"model": net(1)},
         {"model": net(frozen=True)},
+        {"model": net(asleep=True)},
         {"recipe": Recipe(epochs=1, batch_size=16)},
+        {"recipe": replace(ONCE, schedule=Constant())},
+        {"recipe": replace(ONCE, optimizer=SGD(momentum=0.5))},
+        {"recipe": replace(ONCE, augmentation=(Shift(1),))},
         {"seed": 1},
         {"objective": None},
+        {"groups": no_bias_decay},
+        {"after_step": Clipped(1.0)},
+        {"score": loss_score},
         {"objective": Weighted(2.0, net(1))},
         {"objective": Weighted(1.0, net(2))},
     ],
@@ -128,10 +159,11 @@ def test_the_key_changes_with_images_code_and_threads(tmp_path, splits, monkeypa
         return len(list(tmp_path.iterdir()))
 
     assert [files(), files(moved(splits)), files(made_splits("g"))] == [1, 2, 3]
+    assert [files(with_extras(splits, hint)) for hint in (0.0, 1.0)] == [4, 5]
     with on_threads(torch.get_num_threads() + 1):
-        assert files() == 4
+        assert files() == 6
     monkeypatch.setattr(cache, "code_fingerprint", lambda modules: "other code")
-    assert files() == 5
+    assert files() == 7
 
 
 def test_the_key_changes_with_nothing_else(tmp_path, splits):
@@ -271,15 +303,3 @@ def test_many_may_train_the_same_network_at_once(tmp_path, splits):
         thread.join()
     assert len(results) == 4
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_seeds_give_a_row_each_with_mean_and_spread(tmp_path, splits):
-    table = over_seeds(fit_seeds(SPEC, splits, RECIPE, range(3), tmp_path), splits)
-    assert table["seed"].tolist() == [0, 1, 2]
-    mean, spread = mean_and_spread(table["test_accuracy"])
-    assert mean == pytest.approx(sum(table["test_accuracy"]) / 3)
-    assert spread >= 0
-
-
-def test_mean_and_spread_in_closed_form():
-    assert mean_and_spread([1.0, 2.0, 3.0]) == (2.0, 1.0)

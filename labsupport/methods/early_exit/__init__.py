@@ -2,9 +2,9 @@
 
 from labsupport.methods.early_exit.branchy import (
     BranchyNet,
+    JointExits,
     attach_branches,
     entropy,
-    joint_objective,
     side_branch,
 )
 from labsupport.methods.early_exit.branchy_search import (
@@ -26,6 +26,7 @@ __all__ = [
     "Calibration",
     "Chunked",
     "ExitAnswers",
+    "JointExits",
     "Rules",
     "RulesRecipe",
     "answers",
@@ -35,7 +36,6 @@ __all__ = [
     "entropy",
     "exit_answers",
     "fit_rules",
-    "joint_objective",
     "least_margins",
     "search_thresholds",
     "side_branch",

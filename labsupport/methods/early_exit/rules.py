@@ -31,18 +31,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How margins came about: the required agreement, on how many images, moved by how much.
+    """How margins came about: the required agreement, and on how many images, in how many copies.
 
-    Each of the `images` was seen once per shift of up to `shift` pixels. Raises LabError for an
-    agreement outside (0, 1], no image, or a shift below 0.
+    Only the images are independent; an image was wrong if any of its moved copies was.
+    Raises LabError for an agreement outside (0, 1], no image, or no copy.
     """
 
     required: float
     images: int
-    shift: int = 0
+    copies: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.required <= 1 or self.images < 1 or self.shift < 0:
+        if not 0 < self.required <= 1 or min(self.images, self.copies) < 1:
             raise LabError(f"{self} cannot be", "give an agreement up to 1 on at least one image")
 
 

@@ -145,7 +145,7 @@ def test_the_network_they_belong_to():
         rules.check_network(model)
 
 
-CALIBRATION = Calibration(0.999, 500, 1)
+CALIBRATION = Calibration(0.999, 500, 9)
 
 
 def test_rules_remember_how_their_margins_came_about(rules):
@@ -159,11 +159,11 @@ def test_rules_print_where_they_belong_and_how_sure_they_are(rules):
     assert "layer=2" in repr(rules)
     assert "not calibrated" in repr(rules)
     sure = rules.with_margins(rules.margins, CALIBRATION)
-    assert "required=0.999, images=500, shift=1" in repr(sure)
+    assert "required=0.999, images=500, copies=9" in repr(sure)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"required": 0.0}, {"required": 1.1}, {"images": 0}, {"shift": -1}]
+    "wrong", [{"required": 0.0}, {"required": 1.1}, {"images": 0}, {"copies": 0}]
 )
 def test_calibrations_that_cannot_be_are_refused(wrong):
     with pytest.raises(LabError, match="cannot be"):
