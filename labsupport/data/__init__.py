@@ -2,11 +2,12 @@
 
 from labsupport.data.loading import load
 from labsupport.data.sources import NAMES, fetch, status
-from labsupport.data.splits import Batched, Split, Splits
+from labsupport.data.splits import Batch, Batched, Split, Splits
 from labsupport.data.streaming import StreamedSplit, stream
 
 __all__ = [
     "NAMES",
+    "Batch",
     "Batched",
     "Split",
     "Splits",

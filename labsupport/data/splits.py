@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Generic, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,15 +17,32 @@ from labsupport.data.images import Shape
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
+class Batch(NamedTuple):
+    """Images `x` (n, C, H, W), labels `y` (n,), and what else is known of each image, by name."""
+
+    x: Tensor
+    y: Tensor
+    extras: Mapping[str, Tensor] = {}
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """One part of a set, whole on the device.
 
-    `x` is float32 (N, C, H, W), normalized; `y` is int64 (N,).
+    `x` is float32 (N, C, H, W), normalized; `y` is int64 (N,). `extras` are further tensors with a
+    row per image, such as a teacher's logits (N, classes), by name.
+    Raises LabError for extras of another length.
     """
 
     x: Tensor
     y: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, extra in self.extras.items():
+            if len(extra) != len(self.x):
+                problem = f"{len(extra)} rows of {name!r} for {len(self.x)} images"
+                raise LabError(problem, "give one row per image")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -52,16 +69,31 @@ class Split:
             return zip(
                 torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True
             )
-        return self._shuffled(batch_size, generator)
+        return ((part.x, part.y) for part in Split(self.x, self.y)._shuffled(batch_size, generator))
 
-    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Batches:
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches with the extras of their images.
+
+        Raises LabError for a batch size below 1.
+        """
+        check_batch_size(batch_size)
+        return (Batch(p.x, p.y, p.extras) for p in self._shuffled(batch_size, generator))
+
+    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Split]:
         order = torch.randperm(len(self), generator=generator, device=generator.device)
-        for rows in torch.split(order.to(self.device), batch_size):
-            yield self.x.index_select(0, rows), self.y.index_select(0, rows)
+        return map(self.select, torch.split(order.to(self.device), batch_size))
+
+    def select(self, rows: Tensor) -> Split:
+        """The images of some rows, int64 (n,), in that order, as a copy."""
+        return self._each(lambda tensor: tensor.index_select(0, rows))
 
     def take(self, n: int) -> Split:
         """The first n images, as a view."""
-        return Split(self.x[:n], self.y[:n])
+        return self._each(lambda tensor: tensor[:n])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Split:
+        extras = {name: change(extra) for name, extra in self.extras.items()}
+        return Split(change(self.x), change(self.y), extras)
 
 
 class Batched(Protocol):
@@ -79,6 +111,9 @@ class Batched(Protocol):
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
         """Pairs (x, y) that go once through the part."""
+
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches with the extras of their images."""
 
 
 Part = TypeVar("Part", bound=Batched, default=Split)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from labsupport.data.loading import usable_device
 from labsupport.data.partition import Subset, partition
 from labsupport.data.sources import read
 from labsupport.data.splits import (
+    Batch,
     Batches,
     Splits,
     check_batch_size,
@@ -65,6 +68,10 @@ class StreamedSplit(Dataset[tuple[Tensor, Tensor]]):
         """
         check_batch_size(batch_size)
         return self._batches(batch_size, generator)
+
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches, as `batches` gives them; a streamed part has no extras."""
+        return starmap(Batch, self.batches(batch_size, generator))
 
     def _batches(self, batch_size: int, generator: torch.Generator | None) -> Batches:
         try:

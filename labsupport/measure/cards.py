@@ -8,10 +8,10 @@ from torch import nn
 
 from labsupport.data import Splits
 from labsupport.measure.clocking import Clocking
-from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.measure.memory import inference_peak, training_peak
 from labsupport.network.cost import parameter_count, predict_with_cost
+from labsupport.network.storage import file_bytes
 
 Figures = dict[str, float | int]
 
@@ -68,7 +68,7 @@ def _sizes(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     batch = splits.train.take(train_batch)
     return {
         "parameters": parameter_count(model),
-        "disk_bytes": disk_bytes(model),
+        "disk_bytes": file_bytes(model),
         "memory_train_bytes": training_peak(model, batch.x, batch.y).total,
         "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
     }

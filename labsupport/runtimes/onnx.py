@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -28,23 +29,32 @@ COST = "labs.cost"  # the metadata that holds the cost of one example
 class OnnxNetwork(nn.Module):
     """An ONNX file as a network: float32 batches (N, ...) to logits, on the CPU.
 
-    `threads` are onnxruntime's own; torch's thread count does not reach it. Raises LabError for a
-    file that is missing or broken, and fewer than one thread.
+    `threads` are onnxruntime's own; torch's thread count does not reach it. The file's bytes are
+    a buffer, uint8, so that the network can be copied and saved. Raises LabError for a file that
+    is missing or broken, and fewer than one thread.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    file: Tensor
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = some_threads(threads)
-        options.inter_op_num_threads = 1
+        self.threads = some_threads(threads)
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            content = bytearray(Path(path).read_bytes())
+            self.register_buffer("file", torch.frombuffer(content, dtype=torch.uint8))
+            self.session = _session(self.file, threads)
         except Exception as error:  # onnxruntime's errors share no base but Exception
             problem = f"{path} cannot be run ({type(error).__name__})"
             raise LabError(problem, "give a file that export_onnx wrote") from None
         self.input = self.session.get_inputs()[0].name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the session, which cannot be copied."""
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.session = _session(self.file, self.threads)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes). Raises LabError for a batch that does not fit."""
@@ -61,6 +71,14 @@ class OnnxNetwork(nn.Module):
         if COST not in metadata:
             raise LabError("the ONNX file does not say what it costs", "write it by export_onnx")
         return Cost(**json.loads(metadata[COST])) * len(x)
+
+
+def _session(file: Tensor, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    content = file.cpu().numpy().tobytes()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:

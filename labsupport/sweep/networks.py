@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from labsupport.core.description import describe
 from labsupport.data import Splits, load
 from labsupport.data.sources import absolute_name, data_folder
 from labsupport.measure.cards import clocked_columns
-from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
 from labsupport.network.cost import cost, parameter_count
 from labsupport.network.modes import on_threads
+from labsupport.network.storage import file_bytes
 from labsupport.sweep.record import Trial
 from labsupport.training import Recipe, Trained, evaluate, train_or_load
-from labsupport.training.cache import code_fingerprint
+from labsupport.training.sources import code_fingerprint
 
 KEPT = 4  # sizes of images that a worker holds at once
 
@@ -60,10 +61,10 @@ class Setup:
         """Eight hexadecimal digits that change with anything but a trial's own arguments."""
         determines = {
             "data": self.splits().fingerprint,
-            "recipe": asdict(self.recipe),
+            "recipe": describe(self.recipe),
             "device": self.device,
             "threads": self.threads,
-            "code": code_fingerprint(),
+            "code": code_fingerprint(("labsupport.models", "labsupport.training.loop")),
             "torch": torch.__version__,
         }
         return hashlib.sha256(json.dumps(determines).encode()).hexdigest()[:8]
@@ -98,7 +99,7 @@ class Setup:
             "train_loss": float(fit.history["train_loss"].iloc[-1]),
             "parameters": parameter_count(fit.model),
             "macs": cost(fit.model, splits.input_shape).fp_macs,
-            "disk_bytes": disk_bytes(fit.model),
+            "disk_bytes": file_bytes(fit.model),
         }
 
 

@@ -57,6 +57,35 @@ def test_shuffling_follows_the_generator_and_differs_between_epochs():
     assert first != order(one)
 
 
+def with_extras(n: int) -> Split:
+    whole = split(n)
+    return Split(whole.x, whole.y, {"double": 2 * whole.y, "pairs": whole.y.repeat(2, 1).T})
+
+
+@given(st.integers(1, 40), st.integers(1, 50))
+def test_training_batches_bring_the_extras_of_their_images(n, batch_size):
+    batches = list(with_extras(n).training_batches(batch_size, torch.Generator().manual_seed(n)))
+    pairs = split(n).batches(batch_size, torch.Generator().manual_seed(n))
+    for batch, (x, y) in zip(batches, pairs, strict=True):
+        assert torch.equal(batch.x, x)
+        assert torch.equal(batch.y, y)
+        assert torch.equal(batch.extras["double"], 2 * y)
+        assert torch.equal(batch.extras["pairs"], torch.stack([y, y], 1))
+
+
+def test_rows_are_taken_with_their_extras():
+    whole = with_extras(9)
+    first, some = whole.take(3), whole.select(torch.tensor([7, 2]))
+    assert first.extras["double"].tolist() == [0, 2, 4]
+    assert some.y.tolist() == some.x.flatten().tolist() == [7, 2]
+    assert some.extras["double"].tolist() == [14, 4]
+
+
+def test_extras_of_another_length_are_refused():
+    with pytest.raises(LabError, match="3 rows of 'hints' for 10 images"):
+        Split(split().x, split().y, {"hints": torch.zeros(3)})
+
+
 def test_unshuffled_batches_and_take_are_views():
     whole = split()
     (x, y), *_ = whole.batches(4)

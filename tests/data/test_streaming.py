@@ -78,3 +78,13 @@ def test_bad_calls_are_refused():
         stream("mnist5k").test.batches(0)
     with pytest.raises(LabError, match="larger than the images"):
         stream("mnist5k", crop=29)
+
+
+def test_training_batches_are_the_shuffled_ones():
+    streamed = stream("mnist5k", max_train=40).train
+    batches = streamed.training_batches(7, torch.Generator().manual_seed(1))
+    pairs = streamed.batches(7, torch.Generator().manual_seed(1))
+    for batch, (x, y) in zip(batches, pairs, strict=True):
+        assert torch.equal(batch.x, x)
+        assert torch.equal(batch.y, y)
+        assert not batch.extras
