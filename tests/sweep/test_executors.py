@@ -11,11 +11,13 @@ from threading import Lock, Timer
 import dask
 import pandas as pd
 import pytest
+import torch
 from distributed import LocalCluster
 
 from labsupport.core.errors import LabError
+from labsupport.models import ModelSpec
 from labsupport.sweep import SCHEDULER, Setup, Sweep, executors, workers
-from labsupport.training import Recipe
+from labsupport.training import Recipe, fit_seeds
 
 RECIPE = Recipe(epochs=1, batch_size=64)
 TRIALS = [
@@ -74,6 +76,18 @@ def test_two_workers_of_a_cluster_give_the_table_of_this_process(tmp_path, on_cl
         )
     assert (there["error"] == "").all()
     pd.testing.assert_frame_equal(counted(here), counted(there))
+
+
+def test_seeds_trained_by_workers_are_those_of_this_process(tmp_path, on_cluster):
+    splits = setup_in(tmp_path).splits(size=7)
+    spec = ModelSpec("mlp", splits.input_shape, 10, {"width": 8})
+    here = fit_seeds(spec, splits, RECIPE, range(2), tmp_path / "here")
+    with workers(0) as executor:
+        there = fit_seeds(spec, splits, RECIPE, range(2), tmp_path / "there", executor=executor)
+    for one, other in zip(here, there, strict=True):
+        assert one.seed == other.seed
+        states = one.model.state_dict(), other.model.state_dict()
+        torch.testing.assert_close(*states, atol=0, rtol=0)
 
 
 def test_what_workers_trained_is_read_back_here(tmp_path, on_cluster):

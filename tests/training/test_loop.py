@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
-from labsupport.data import Batch, Split
+from labsupport.data import Batch, Split, stream
 from labsupport.training import (
     SGD,
     Constant,
@@ -308,6 +308,14 @@ def test_a_last_batch_of_one_does_not_stop_batch_normalization(splits):
     optimizer = torch.optim.AdamW(normalized.parameters())
     result = train_epoch(normalized, splits.val.batches(32), optimizer)  # 33 = 32 + 1
     assert 0 <= result.accuracy <= 1
+
+
+def test_a_streamed_set_is_trained_on_as_one_in_memory():
+    streamed = stream("mnist5k", max_train=64)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    result = fit(network, streamed, Recipe(2, 32, augmentation=(Shift(1),)))
+    assert result.history["train_loss"].is_monotonic_decreasing
+    assert result.val_accuracy == pytest.approx(evaluate(result.model, streamed.val).accuracy)
 
 
 def test_pairs_are_batches_without_extras(model, splits):

@@ -1,5 +1,4 @@
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -18,14 +17,10 @@ def alone(tmp_path_factory, splits):
     return fit_seeds(SPEC, splits, RECIPE, range(3), tmp_path_factory.mktemp("alone"))
 
 
-def processes():
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-
-@pytest.mark.parametrize("executor", [lambda: ThreadPoolExecutor(2), processes])
-def test_an_executor_trains_the_same_networks(tmp_path, splits, alone, executor):
+def test_threads_train_the_same_networks(tmp_path, splits, alone):
+    """Processes do, too: see the tests of the sweep's executors, whose workers are there anyway."""
     threads = torch.get_num_threads()
-    with executor() as workers:
+    with ThreadPoolExecutor(2) as workers:
         spread = fit_seeds(SPEC, splits, RECIPE, range(3), tmp_path, executor=workers)
     assert torch.get_num_threads() == threads
     assert len(list(tmp_path.iterdir())) == 3

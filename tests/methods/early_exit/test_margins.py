@@ -90,7 +90,7 @@ def copied(copies, rows):
     return replace(seen(*rows), copies=copies)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(COPIED, REQUIRED)
 @example((2, [(0.9, 0, 1), (0.6, 1, 1), (0.9, 0, 1), (0.6, 1, 1)]), 0.5)
 @example((2, [(0.9, 0, 1), (0.6, 1, 1), (0.6, 1, 1), (0.9, 0, 1)]), 0.5)
@@ -111,7 +111,7 @@ def test_images_are_judged_not_their_copies(moved, required):
         assert sorted(leaving) == sorted(p for p, _, _ in mine if keep and p >= min(keep))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(COPIED, REQUIRED)
 def test_the_agreement_asked_for_is_kept_over_images(moved, required):
     copies, rows = moved
