@@ -207,7 +207,8 @@ def _execute(prepared: Prepared, timeout: int | None) -> None:
 
     record = prepared.record
     write_record(prepared.run, record)
-    with Display(Console()) as display:
+    display = Display(Console())
+    with display.live:
         for line in _notes(prepared):
             display.line(line)
         try:
