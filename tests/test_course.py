@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from labsupport.records.results import counted_tables, read_tables
+from labsupport.records.tables import counted_tables, read_tables
 from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labsupport.records.results import read_tables
+from labsupport.records.tables import read_tables
 from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]

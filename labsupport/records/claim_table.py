@@ -14,7 +14,7 @@ import pandas as pd
 from labsupport.core.errors import LabError
 from labsupport.records.claims import Claim, number
 from labsupport.records.reference import reference_figures
-from labsupport.records.tables import read_tables
+from labsupport.records.tables import read_table
 
 COLUMNS = [
     *("id", "lab", "statement", "measured", "relation", "bound", "holds", "required"),
@@ -48,7 +48,8 @@ def _html_cells(claim: Claim) -> str:
 
 def claim_line(claim: Claim) -> str:
     """A claim as one line of text."""
-    beside = {"aim": claim.aim, "reference": number(claim.reference)}
+    numbers = {"reference": number(claim.reference), claim.source: number(claim.figure)}
+    beside = {"aim": claim.aim} | numbers
     figures = [number(claim.measured), *(f"{name} {text}" for name, text in beside.items() if text)]
     mark = " (required)" if claim.required else ""
     return f"{claim.verdict:13} {claim.id}: {', '.join(figures)}{mark} - {claim.statement}"
@@ -69,19 +70,17 @@ def read_claims(out: Path, course: Path) -> dict[str, list[Claim]]:
 
     Raises LabError where a table of claims is damaged.
     """
-    frame = read_tables(out, "claims")
-    if frame.empty:
-        return {}
-    try:
-        rows = {str(lab): part.to_dict("records") for lab, part in frame.groupby("lab")}
-        return {lab: _claims(rows[lab], reference_figures(course, lab)) for lab in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise LabError(f"damaged claims in {out}: {error}", "run the lab again") from error
+    paths = {path.parent.name: path for path in sorted((out / "tables").glob("*/claims.csv"))}
+    return {lab: _claims(path, reference_figures(course, lab)) for lab, path in paths.items()}
 
 
-def _claims(rows: list[dict[Hashable, Any]], reference: dict[str, float]) -> list[Claim]:
+def _claims(path: Path, reference: dict[str, float]) -> list[Claim]:
+    rows = read_table(path).to_dict("records")
     known = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
-    return [_claim(row, reference.get(str(row["id"]))) for row in known]
+    try:
+        return [_claim(row, reference.get(str(row["id"]))) for row in known]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabError(f"damaged claims in {path}: {error}", "run the lab again") from error
 
 
 def _claim(row: dict[Hashable, Any], reference: float | None) -> Claim:
