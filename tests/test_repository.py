@@ -26,7 +26,7 @@ GROUPS = {"runtime": PROJECT["dependencies"], **PROJECT["optional-dependencies"]
 INSTALL = f".[{','.join(PROJECT['optional-dependencies'])}]"
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 DEFINITIONS = read_definitions(ROOT / "notebooks" / "claims.yaml")
-CLAIMS = {claim.id: claim for claims in DEFINITIONS.labs.values() for claim in claims}
+CLAIMS = {claim.id: claim for _, claim in DEFINITIONS.each()}
 
 
 def canonical(name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -59,6 +59,10 @@ class ClaimDefinitions(_Strict):
         """The claims of a lab by id, in order."""
         return {claim.id: claim for claim in self.labs.get(lab, [])}
 
+    def each(self) -> Iterator[tuple[str, ClaimDefinition]]:
+        """Every claim of the course with its lab."""
+        return ((lab, claim) for lab, claims in self.labs.items() for claim in claims)
+
     def select(self, lab: str, ids: Iterable[str]) -> dict[str, ClaimDefinition]:
         """The claims of a lab with these ids. Raises LabError for an id that it does not have."""
         of_lab = self.of(lab)
@@ -108,17 +112,15 @@ def _place(read: Any, place: tuple[int | str, ...]) -> str:  # noqa: ANN401 - wh
 
 def _refuse_duplicates(path: Path, definitions: ClaimDefinitions) -> None:
     first_lab: dict[str, str] = {}
-    for lab, claims in definitions.labs.items():
-        for claim in claims:
-            if claim.id in first_lab:
-                raise _wrong(path, f"lab {lab} claim {claim.id} stands in {first_lab[claim.id]}")
-            first_lab[claim.id] = lab
+    for lab, claim in definitions.each():
+        if claim.id in first_lab:
+            raise _wrong(path, f"lab {lab} claim {claim.id} stands in {first_lab[claim.id]}")
+        first_lab[claim.id] = lab
 
 
 def _refuse_unknown_profiles(path: Path, definitions: ClaimDefinitions) -> None:
-    for lab, claims in definitions.labs.items():
-        for claim in claims:
-            profiles = set(claim.aim) if isinstance(claim.aim, dict) else set()
-            unknown = ", ".join(sorted(profiles - set(definitions.datasets)))
-            if unknown:
-                raise _wrong(path, f"lab {lab} claim {claim.id}: unknown profile {unknown}")
+    for lab, claim in definitions.each():
+        profiles = set(claim.aim) if isinstance(claim.aim, dict) else set()
+        unknown = ", ".join(sorted(profiles - set(definitions.datasets)))
+        if unknown:
+            raise _wrong(path, f"lab {lab} claim {claim.id}: unknown profile {unknown}")

@@ -124,8 +124,8 @@ class Results:
 
     def missing_claims(self) -> list[str]:
         """The lab's claims in notebooks/claims.yaml for which it has given no value so far."""
-        own = read_definitions(self.course / CLAIMS).of(self.lab)
-        return [id for id in own if id not in self._claims]
+        defined = read_definitions(self.course / CLAIMS).of(self.lab)
+        return [id for id in defined if id not in self._claims]
 
     def reference(self, name: str) -> pd.DataFrame:
         """The committed table `name` of this lab, measured on full MNIST.
