@@ -11,12 +11,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from labsupport.records.results import counted_tables, read_tables
+from labsupport.records.definitions import read_definitions
+from labsupport.records.tables import counted_tables, read_tables
 from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+DEFINITIONS = read_definitions(NOTEBOOKS / "claims.yaml")
 MEMORY_LIMIT = 3e9  # bytes; what the issue of these labs allows on a laptop
 
 
@@ -74,6 +76,11 @@ def test_no_claim_that_does_not_depend_on_speed_fails(undisturbed):
     claims = read_tables(undisturbed, "claims")
     failed = claims[(claims["holds"].astype(str) == "False") & ~claims["clocked"].astype(bool)]
     assert failed["id"].tolist() == []
+
+
+def test_every_claim_of_the_course_is_reported(undisturbed):
+    defined = [claim.id for _, claim in DEFINITIONS.each()]
+    assert read_tables(undisturbed, "claims")["id"].tolist() == defined
 
 
 def test_a_killed_and_resumed_run_has_the_same_tables(undisturbed, resumed):

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labsupport.records.results import read_tables
+from labsupport.core.course import course_root
+from labsupport.records.definitions import read_definitions
+from labsupport.records.results import CLAIMS
+from labsupport.records.tables import read_tables
 from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -39,3 +42,9 @@ def test_every_lab_ends_and_its_tables_hide_the_users_folders(images, tmp_path):
     assert {lab.status for lab in labs.values()} == {"done"}, done.stdout
     claims = read_tables(tmp_path / "own", "claims")
     assert set(claims["dataset"]) == {f"folder:{images.name}"}
+    for_profiles = {
+        claim.id
+        for _, claim in read_definitions(course_root() / CLAIMS).each()
+        if isinstance(claim.aim, dict)
+    }
+    assert not for_profiles & set(claims.loc[claims["holds"].notna(), "id"])

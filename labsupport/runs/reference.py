@@ -9,7 +9,7 @@ import pandas as pd
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write, explained
-from labsupport.records.results import write_table
+from labsupport.records.tables import write_table
 from labsupport.runs.record import RunRecord, read_record
 
 MACHINE = "machine_report"

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from labsupport.core.errors import LabError
-from labsupport.records.results import read_table, write_table
+from labsupport.records.tables import read_table, write_table
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 from labsupport.runs.reference import keep_reference
 

@@ -18,7 +18,7 @@ from made_course import make_course, stored, write_lab, write_profiles
 from typer.testing import CliRunner
 
 from labsupport.app import cli
-from labsupport.records.results import counted_tables
+from labsupport.records.tables import counted_tables
 from labsupport.runs import record, runner
 from labsupport.runs.record import RunRecord
 from labsupport.sweep import SCHEDULER
