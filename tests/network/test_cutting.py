@@ -8,7 +8,7 @@ from torch import nn
 
 from labsupport import models
 from labsupport.core.errors import LabError
-from labsupport.methods.early_exit import collect, split_at
+from labsupport.methods.early_exit import collect, cut
 from labsupport.network.cutting import fingerprint
 
 
@@ -26,7 +26,7 @@ def test_stem_and_rest_are_the_network(layer):
     torch.manual_seed(0)
     model = models.build("rules_cnn", (1, 12, 12), 3)
     x = torch.randn(5, 1, 12, 12)
-    stem, rest = split_at(model, layer)
+    stem, rest = cut(model, layer)
     assert len(stem) == layer
     assert in_eval(stem)
     assert in_eval(rest)
@@ -36,7 +36,7 @@ def test_stem_and_rest_are_the_network(layer):
 def test_the_parts_are_copies(model):
     used(model)
     before = snapshot(model)
-    for part in split_at(model, 2):
+    for part in cut(model, 2):
         for parameter in part.parameters():
             parameter.data.fill_(9)
     assert same(before, snapshot(model))
@@ -45,18 +45,18 @@ def test_the_parts_are_copies(model):
 @pytest.mark.parametrize("layer", [-1, 8, 100])
 def test_a_layer_outside_the_network_is_refused(model, layer):
     with pytest.raises(LabError, match=f"no layer {layer} .*choose 0 to 7"):
-        split_at(model, layer)
+        cut(model, layer)
 
 
 @pytest.mark.parametrize("other", [nn.Linear(2, 2), Doubled(nn.Linear(2, 2), nn.Linear(2, 2))])
 def test_what_does_not_run_its_layers_in_a_row_is_refused(other):
     with pytest.raises(LabError, match="no layers to cut between"):
-        split_at(other, 0)
+        cut(other, 0)
 
 
 def test_a_sequential_by_another_name_can_be_cut():
     model, x = Named(4), torch.randn(2, 3)
-    stem, rest = split_at(model, 1)
+    stem, rest = cut(model, 1)
     assert torch.equal(rest(stem(x)), model(x))
 
 

@@ -15,7 +15,7 @@ from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.data.shifts import randomly_shifted
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import fingerprint, split_at
+from labsupport.network.cutting import Place, cut, fingerprint
 from labsupport.training import predict
 from labsupport.training.loop import seeded
 
@@ -44,7 +44,7 @@ class RulesRecipe:
 
 def fit_rules(
     model: nn.Module,
-    layer: int,
+    layer: Place,
     train: Split,
     recipe: RulesRecipe = RulesRecipe(),
     seed: int = 0,
@@ -55,7 +55,7 @@ def fit_rules(
     never held; the labels are not looked at. Raises LabError for a layer, pool or shift that does
     not fit, or no image at all.
     """
-    stem, rest = split_at(model, layer)
+    stem, rest = cut(model, layer)
     if not len(train):
         raise LabError("there is no image to fit rules to", "give at least one")
     answers = predict(nn.Sequential(stem, rest).eval(), train, batch_size=100).softmax(1)

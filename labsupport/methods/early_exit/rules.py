@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
-from labsupport.network.cutting import fingerprint
+from labsupport.network.cutting import Place, fingerprint
 
 LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches
@@ -23,12 +23,12 @@ NEVER = math.inf  # a margin that no confidence reaches
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rules belong: the layer, its feature shape without the batch, the fitted network.
+    """Where rules belong: the layer (its name or number, as `cut` takes it), its feature shape without the batch, the fitted network.
 
     `network` is the fingerprint of the network whose answers the rules give.
     """
 
-    layer: int
+    layer: Place
     feature_shape: tuple[int, ...]
     network: str
 
@@ -155,7 +155,7 @@ def confidences(scores: Tensor) -> Tensor:
 
 
 def _origin(about: Mapping[str, Any]) -> Origin:
-    return Origin(int(about["layer"]), tuple(about["feature_shape"]), str(about["network"]))
+    return Origin(about["layer"], tuple(about["feature_shape"]), str(about["network"]))
 
 
 def _calibration(about: Mapping[str, Any] | None) -> Calibration | None:
