@@ -213,8 +213,8 @@ def _name(node: fx.Node) -> str:
 
 
 def _listed(places: Mapping[str, fx.Node]) -> str:
-    names = [*places][:SHOWN]
-    return ", ".join(names) + ("" if len(places) <= SHOWN else ", ... (see `cut_points`)")
+    names = [name for name, node in places.items() if "returned_by" in node.meta] or [*places]
+    return ", ".join(names[:SHOWN]) + (", ... (see `cut_points`)" if names[SHOWN:] else "")
 
 
 def _keep_value(part: fx.GraphModule, node: fx.Node) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.methods.surgery import Group, gated
+from labsupport.methods.surgery import Group, Member, gated
 from labsupport.network.modes import evaluating
 
 Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
@@ -81,22 +81,32 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
 
 
 def _over_filters(model: nn.Module, group: Group, of_weight: Callable[[Tensor], Tensor]) -> Tensor:
-    weights = (model.get_submodule(name).get_parameter("weight") for name in group.producers)
-    sums = [of_weight(weight.detach().double()).flatten(1).sum(1) for weight in weights]
-    return torch.stack(sums).sum(0).cpu()
+    sums = [
+        of_weight(_weight(model, member).double()).flatten(1).sum(1)[member.features].sum(1)
+        for member in group.producers
+    ]
+    return torch.stack(sums).sum(0)
 
 
 def _scales(model: nn.Module, group: Group) -> Tensor:
     scales = [
-        layer.weight.detach().double().abs().view(group.channels, -1).sum(1)
-        for layer in (model.get_submodule(member.layer) for member in group.followers)
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
+        _weight(model, member).double().abs()[member.features].sum(1)
+        for member in group.followers
+        if _scales_channels(model.get_submodule(member.layer))
     ]
     if not scales:
         raise LabError(
             f"no batch norm scales the channels of {group.name}", "take another criterion"
         )
-    return torch.stack(scales).sum(0).cpu()
+    return torch.stack(scales).sum(0)
+
+
+def _weight(model: nn.Module, member: Member) -> Tensor:
+    return model.get_submodule(member.layer).get_parameter("weight").detach().cpu()
+
+
+def _scales_channels(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
 
 
 def _taylor(model: nn.Module, group: Group, split: Batched, batch_size: int) -> Tensor:
