@@ -227,4 +227,4 @@ def _keep_value(part: fx.GraphModule, node: fx.Node) -> None:
 
 def _keep_input(layer: nn.Module) -> None:
     if getattr(layer, "inplace", False):
-        layer.inplace = False
+        setattr(layer, "inplace", False)  # noqa: B010  (a module's attributes are tensors to mypy)

@@ -59,7 +59,7 @@ def calls_of(model: nn.Module) -> fx.GraphModule:
 
 
 class _Tracer(fx.Tracer):
-    """Notes which modules a value comes from; keeps layers with weights of their own as one call."""
+    """Notes which modules a value comes from; a layer that holds weights itself is one call."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if super().is_leaf_module(m, module_qualified_name):

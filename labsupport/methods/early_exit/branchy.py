@@ -29,9 +29,9 @@ class BranchyNet(nn.Module):
     In eval mode an image leaves at the first branch whose answer has an entropy below the
     branch's threshold, in nats. So a threshold of 0 never lets one leave (and its branch is not
     run), one above ln(classes) always; an image whose entropy is NaN runs to the end. In training
-    mode every image runs to the end. `segments` are the parts of the trunk between the branches,
-    `layers` the places where it was cut for them. A batch goes through in chunks of `chunk` images, whose feature maps stay in the
-    processor's cache.
+    mode every image runs to the end. A batch goes through in chunks of `chunk` images, whose
+    feature maps stay in the processor's cache. `segments` are the parts of the trunk between the
+    branches, `layers` the places where it was cut for them.
     """
 
     def __init__(

@@ -23,9 +23,10 @@ NEVER = math.inf  # a margin that no confidence reaches
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rules belong: the layer (its name or number, as `cut` takes it), its feature shape without the batch, the fitted network.
+    """Where rules belong: the layer, its feature shape without the batch, the fitted network.
 
-    `network` is the fingerprint of the network whose answers the rules give.
+    `layer` is a place as `cut` takes it, `network` the fingerprint of the network whose answers
+    the rules give.
     """
 
     layer: Place

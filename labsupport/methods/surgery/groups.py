@@ -11,14 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.surgery.walk import Walk
 from labsupport.network.tracing import check_weights_are_plain, trace
 
-Role = tuple[str, str, int]  # "makes", "works" or "reads", a layer, its features for one channel
+Role = tuple[str, str]  # "makes", "works" or "reads", and the layer that does
+Numbers = NDArray[np.int64]
+_NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +77,8 @@ def channel_groups(model: nn.Module, input_shape: Sequence[int]) -> list[Group]:
     """
     check_weights_are_plain(model)
     walk = Walk(trace(model, input_shape))
-    members = _members(walk)
-    reasons = walk.channels.reasons()
-    alike: dict[tuple[tuple[Role, ...], str], list[dict[Role, Tensor]]] = defaultdict(list)
-    for label, parts in members.items():
-        alike[tuple(parts), reasons.get(label, "")].append(parts)
-    sizes = {"makes": walk.makes, "works": walk.works, "reads": walk.reads}
-    totals = {(role, layer): len(n) for role, held in sizes.items() for layer, n in held.items()}
-    groups = [_group(roles, why, units, totals) for (roles, why), units in alike.items()]
-    return list(_named(groups))
+    units = _Units(walk)
+    return list(_named([units.group(alike) for alike in units.alike()]))
 
 
 def prunable(groups: Sequence[Group]) -> list[Group]:
@@ -125,43 +122,59 @@ def narrowed(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str, Gr
     return chosen
 
 
-def _members(walk: Walk) -> dict[int, dict[Role, Tensor]]:
-    """For each channel that some layer makes, by its label, the features of each layer for it."""
-    members: dict[int, dict[Role, Tensor]] = {}
-    for role, held in (("makes", walk.makes), ("works", walk.works), ("reads", walk.reads)):
-        for layer, numbers in held.items():
-            for label, features in _by_label(walk.channels.labels(numbers)):
-                if role == "makes":
-                    members.setdefault(label, {})
-                if label in members:
-                    members[label][role, layer, len(features)] = features
-    return members
+class _Units:
+    """The network's channels (units, what can only go together, by number) and who holds them."""
+
+    def __init__(self, walk: Walk) -> None:
+        held = {"makes": walk.makes, "works": walk.works, "reads": walk.reads}
+        labels = {
+            (role, layer): walk.channels.labels(numbers).numpy()
+            for role, layers in held.items()
+            for layer, numbers in layers.items()
+        }
+        made = [of for (role, _), of in labels.items() if role == "makes"]
+        found, first = np.unique(np.concatenate([_NONE, *made]), return_index=True)
+        found = found[first.argsort()]  # in the order in which they are made
+        number = np.full(1 + max((int(of.max()) for of in labels.values()), default=0), -1)
+        number[found] = np.arange(len(found))
+        self.held: dict[Role, Numbers] = {role: number[of] for role, of in labels.items()}
+        reasons = walk.channels.reasons()
+        self.reasons = [reasons.get(label, "") for label in found.tolist()]
+        counts = [np.bincount(of[of >= 0], minlength=len(found)) for of in self.held.values()]
+        self.counts = np.array(counts, dtype=np.int64).T  # units x layers
+
+    def alike(self) -> list[list[int]]:
+        """The units of each group: those that the same layers hold in the same manner."""
+        groups: dict[tuple[bytes, str], list[int]] = defaultdict(list)
+        for unit, (counts, why) in enumerate(zip(self.counts, self.reasons, strict=True)):
+            groups[counts.tobytes(), why].append(unit)
+        return list(groups.values())
+
+    def group(self, units: Sequence[int]) -> Group:
+        """The group of some units that are alike."""
+        members: dict[str, list[Member]] = defaultdict(list)
+        only_all = False
+        counts = self.counts[units[0]]
+        for count, ((role, layer), of) in zip(counts, self.held.items(), strict=True):
+            if count:
+                members[role].append(Member(layer, _places(of, np.array(units))))
+                only_all |= len(units) == 1 and 1 < count == len(of)
+        why = self.reasons[units[0]]
+        if not why and not members["reads"]:
+            why = "no layer reads them"
+        elif not why and only_all:
+            why = "they can only go all together"
+        makes, works, reads = (tuple(members[role]) for role in ("makes", "works", "reads"))
+        return Group(makes[0].layer, makes, works, reads, why)
 
 
-def _by_label(labels: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each label and where it stands, the labels in the order of their first place."""
-    order = labels.argsort(stable=True)
-    found, counts = labels[order].unique_consecutive(return_counts=True)
-    places = order.split(counts.tolist())
-    yield from sorted(zip(found.tolist(), places, strict=True), key=lambda item: int(item[1][0]))
-
-
-def _group(
-    roles: tuple[Role, ...],
-    why: str,
-    units: Sequence[Mapping[Role, Tensor]],
-    totals: Mapping[tuple[str, str], int],
-) -> Group:
-    members: dict[str, list[Member]] = defaultdict(list)
-    for role in roles:
-        features = torch.stack([unit[role] for unit in units])
-        members[role[0]].append(Member(role[1], features))
-    if not why and not members["reads"]:
-        why = "no layer reads them"
-    if not why and len(units) == 1 and any(1 < count == totals[r, n] for r, n, count in roles):
-        why = "they can only go all together"
-    parts = (tuple(members[role]) for role in ("makes", "works", "reads"))
-    return Group(members["makes"][0].layer, *parts, fixed=why)
+def _places(of: Numbers, units: Numbers) -> Tensor:
+    """Where each unit stands in a layer's features, int64 (units, positions)."""
+    rank = np.full(1 + max(int(of.max()), int(units.max())), -1)
+    rank[units] = np.arange(len(units))
+    places = np.flatnonzero((of >= 0) & (rank[of] >= 0))
+    in_order = places[rank[of[places]].argsort(kind="stable")]
+    return torch.from_numpy(in_order).view(len(units), -1)
 
 
 def _named(groups: Sequence[Group]) -> Iterator[Group]:

@@ -39,6 +39,8 @@ class Identities:
     def join(self, some: Tensor, others: Tensor) -> None:
         """Let channels belong together, element by element of two tensors of one shape."""
         some, others = some.flatten(), others.flatten()
+        if torch.equal(some, others):
+            return
         for numbers, partners in ((some, others), (others, some)):
             self._fix_partners(numbers, partners)
         known = ~(self._is_opaque(some) | self._is_opaque(others))
@@ -52,7 +54,7 @@ class Identities:
 
     def fix(self, numbers: Tensor, why: str) -> None:
         """Let channels stay; the first reason counts."""
-        for number in numbers.unique().tolist():
+        for number in dict.fromkeys(numbers.flatten().tolist()):
             self._reasons.setdefault(number, why)
 
     def labels(self, numbers: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ class Identities:
 
     def _fix_partners(self, numbers: Tensor, partners: Tensor) -> None:
         found = self._is_opaque(numbers)
-        for number in numbers[found].unique().tolist():
+        for number in set(numbers[found].tolist()):
             self.fix(partners[numbers == number], self._opaque[number])
 
 

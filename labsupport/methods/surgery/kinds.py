@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Set
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -99,9 +100,10 @@ def pooled_axes(layer: nn.Module | None, node: fx.Node) -> list[int] | None:
 
 
 def _axes_of_mean(node: fx.Node, dimensions: int) -> list[int] | None:
-    over = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    over = argument(node, 1, "dim", None)
     axes = over if isinstance(over, tuple | list) else [over]
-    return [int(axis) % dimensions for axis in axes] if None not in axes else None
+    numbers = [axis % dimensions for axis in axes if isinstance(axis, int)]
+    return numbers if len(numbers) == len(axes) else None
 
 
 def written_axes(node: fx.Node) -> set[int]:
@@ -111,7 +113,7 @@ def written_axes(node: fx.Node) -> set[int]:
     return {axis for axis, size in enumerate(flat) if isinstance(size, int) and size != -1}
 
 
-def argument(node: fx.Node, position: int, name: str, default: object) -> object:
+def argument(node: fx.Node, position: int, name: str, default: object) -> Any:  # noqa: ANN401
     """What a call gets at a position or by a name; the tensor is at position 0."""
     if len(node.args) > position:
         return node.args[position]

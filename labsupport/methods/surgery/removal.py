@@ -18,7 +18,7 @@ from labsupport.methods.surgery.groups import (
     group_of,
     narrowed,
 )
-from labsupport.methods.surgery.kinds import is_depthwise
+from labsupport.methods.surgery.kinds import CONVOLUTIONS, is_depthwise
 from labsupport.network.tracing import trace
 
 Removed = Mapping[str, Iterable[int]]  # which channels of which layer
@@ -125,9 +125,8 @@ def _drop_outputs(layer: nn.Module, gone: Tensor) -> None:
     for name, tensor in tensors:
         if tensor.dim():  # a batch norm's count of batches has none
             setattr(layer, name, _sliced(tensor, keep))
-    if is_depthwise(layer):
-        inputs = len(keep) * int(layer.in_channels) // before
-        _resize(layer, inputs, "in_channels", "groups")
+    if isinstance(layer, CONVOLUTIONS) and is_depthwise(layer):
+        _resize(layer, len(keep) * layer.in_channels // before, "in_channels", "groups")
     _resize(layer, len(keep), "out_features", "out_channels", "num_features")
 
 
@@ -136,8 +135,8 @@ def _drop_inputs(layer: nn.Module, gone: Tensor) -> None:
     weight = layer.get_parameter("weight")
     keep = _others(weight.shape[1], gone % weight.shape[1])
     layer.weight = _sliced(weight, keep, dim=1)
-    inputs = len(keep) * int(getattr(layer, "groups", 1))
-    _resize(layer, inputs, "in_features", "in_channels")
+    groups = layer.groups if isinstance(layer, CONVOLUTIONS) else 1
+    _resize(layer, len(keep) * groups, "in_features", "in_channels")
 
 
 def _others(count: int, gone: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate, map_arg
@@ -152,9 +153,9 @@ class Walk:
         not_zero = (reasons[0] or reasons[1]) if adds else (reasons[0] and reasons[1])
         if not_zero and kinds.calls(node, kinds.IN_PLACE):
             return NotImplemented  # who reads the tensor that is changed does not know
-        numbers, others = torch.broadcast_tensors(one.numbers, other.numbers)
-        self.channels.join(numbers, others)
-        return self._traced(numbers, shape, not_zero)
+        both = np.broadcast_shapes(one.numbers.shape, other.numbers.shape)
+        self.channels.join(one.numbers.expand(both), other.numbers.expand(both))
+        return self._traced(one.numbers.expand(both), shape, not_zero)
 
     def _reshape(self, node: fx.Node) -> Any:  # noqa: ANN401
         """The same elements in another layout; sizes that stand in the code have to stay."""
@@ -176,8 +177,8 @@ class Walk:
         shape = shape_of(node)
         if not kinds.calls(node, kinds.CONCATENATIONS) or shape is None:
             return NotImplemented
-        given = [self._values[source] for source in node.args[0]]  # type: ignore[union-attr]
-        axis = int(kinds.argument(node, 1, "dim", 0)) % len(shape)  # type: ignore[call-overload]
+        given = [self._values[source] for source in kinds.argument(node, 0, "tensors", ())]
+        axis = kinds.argument(node, 1, "dim", 0) % len(shape)
         not_zero = next((one.not_zero for one in given if one.not_zero), "")
         joined = self._traced(torch.cat([one.full for one in given], axis), shape, not_zero)
         if axis in joined.varying and len(joined.varying) > 1:  # positions, not channels, of each
@@ -190,9 +191,9 @@ class Walk:
         if not kinds.calls(node, kinds.CHUNKS | kinds.SPLITS) or not isinstance(pieces, tuple):
             return NotImplemented
         source, sizes = self._given(node)[0], kinds.argument(node, 1, "", None)
-        axis = int(kinds.argument(node, 2, "dim", 0)) % len(source.shape)  # type: ignore[call-overload]
+        axis = kinds.argument(node, 2, "dim", 0) % len(source.shape)
         lengths = [piece.shape[axis] for piece in pieces]
-        parts = source.full.split(lengths, axis)
+        parts = torch.split(source.full, lengths, axis)
         if axis in source.varying:
             written = kinds.calls(node, kinds.SPLITS) and not isinstance(sizes, fx.Node)
             if written or len(set(lengths)) > 1:
@@ -205,7 +206,8 @@ class Walk:
         """One of several tensors, or positions out of one."""
         if not kinds.calls(node, kinds.ITEMS):
             return NotImplemented
-        source, index = self._values[node.args[0]], node.args[1]  # type: ignore[index]
+        of, index = node.args[:2]
+        source = self._values[of] if isinstance(of, fx.Node) else None
         if isinstance(source, tuple | list) and isinstance(index, int):
             return source[index]
         if not isinstance(source, Traced):
@@ -213,7 +215,8 @@ class Walk:
         indexed = kinds.indexed_axes(index, len(source.shape))
         if indexed is None or indexed.intersection(source.varying):
             return NotImplemented
-        part = source.full[map_arg(index, lambda n: n.meta["value"])]
+        at: Any = map_arg(index, lambda n: n.meta["value"])
+        part = source.full[at]
         return self._traced(part, part.shape, source.not_zero)
 
     def _move(self, node: fx.Node) -> Any:  # noqa: ANN401
