@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.surgery import Group, Member, gated
+from labsupport.network.calls import exit_logits
 from labsupport.network.modes import evaluating
 
 Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
@@ -80,6 +81,12 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
     return scores
 
 
+def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy summed over the examples, and over the exits of a network that has several."""
+    exits = [cross_entropy(logits, y, reduction="sum") for logits in exit_logits(model, x)]
+    return torch.stack(exits).sum()
+
+
 def _over_filters(model: nn.Module, group: Group, of_weight: Callable[[Tensor], Tensor]) -> Tensor:
     sums = [
         of_weight(_weight(model, member).double()).flatten(1).sum(1)[member.features].sum(1)
@@ -114,7 +121,7 @@ def _taylor(model: nn.Module, group: Group, split: Batched, batch_size: int) -> 
     for x, y in split.batches(batch_size):
         gate = torch.ones(len(x), group.channels, device=x.device, requires_grad=True)
         with gated(model, group, gate):
-            loss = cross_entropy(model(x), y, reduction="sum")
+            loss = _loss(model, x, y)
         # Activation times gradient, summed over positions, is the gradient by the gate. The number
         # of positions is the same for all channels of a layer and leaves with the normalization.
         (change,) = torch.autograd.grad(loss, gate)
@@ -130,8 +137,7 @@ def _oracle(
 
         def loss(gate: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
             with gated(model, group, gate):
-                total: Tensor = cross_entropy(model(x), y, reduction="sum")
-                return total
+                return _loss(model, x, y)
 
         gates = 1 - torch.eye(group.channels, device=x.device)
         without = torch.vmap(loss, chunk_size=at_once)(gates)

@@ -12,7 +12,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.pruning.schedules import Retrain, Widths, cut
+from labsupport.methods.pruning.schedules import Retrain, Widths, prune_by_scores
 from labsupport.methods.surgery import channel_groups, narrowed
 
 
@@ -62,7 +62,7 @@ def search(
     rows: list[dict[str, object]] = []
     for its_cost, widths in costs:
         started = time.perf_counter()
-        smaller = cut(model, input_shape, widths, scores)
+        smaller = prune_by_scores(model, input_shape, widths, scores)
         smaller, trained, reached = _through(stages, smaller, accuracy)
         chosen = reached >= stages[-1].floor and trained == len(stages)
         result = {"cost": its_cost, "stages": trained, "val_accuracy": reached}

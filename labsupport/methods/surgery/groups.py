@@ -158,7 +158,7 @@ class _Units:
         for count, ((role, layer), of) in zip(counts, self.held.items(), strict=True):
             if count:
                 members[role].append(Member(layer, _places(of, np.array(units))))
-                only_all |= len(units) == 1 and 1 < count == len(of)
+                only_all |= role == "makes" and len(units) == 1 and 1 < count == len(of)
         why = self.reasons[units[0]]
         if not why and not members["reads"]:
             why = "no layer reads them"

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, linear
 from labsupport import models
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.methods.early_exit import RulesRecipe, fit_rules, cut
+from labsupport.methods.early_exit import RulesRecipe, cut, fit_rules
 from labsupport.methods.early_exit.fitting import unpooled
 from labsupport.network.cutting import fingerprint
 from labsupport.training import Recipe, fit, predict

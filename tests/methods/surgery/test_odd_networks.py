@@ -157,10 +157,10 @@ def test_a_layer_that_reads_maps_and_flat_features_fixes_both():
     assert prunable(channel_groups(Both(), SHAPE)) == []
 
 
-def test_masks_have_to_be_settled_first():
+def test_masks_have_to_go_first():
     net = magnitude(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 3)), 0.5)
     assert parametrize.is_parametrized(net[1])
-    with pytest.raises(LabError, match=r"1 computes its weights from others; .*settled"):
+    with pytest.raises(LabError, match=r"1 computes its weights from others; .*without_masks"):
         channel_groups(net, SHAPE)
 
 
