@@ -153,17 +153,13 @@ class _Units:
     def group(self, units: Sequence[int]) -> Group:
         """The group of some units that are alike."""
         members: dict[str, list[Member]] = defaultdict(list)
-        only_all = False
         counts = self.counts[units[0]]
         for count, ((role, layer), of) in zip(counts, self.held.items(), strict=True):
             if count:
                 members[role].append(Member(layer, _places(of, np.array(units))))
-                only_all |= role == "makes" and len(units) == 1 and 1 < count == len(of)
         why = self.reasons[units[0]]
         if not why and not members["reads"]:
             why = "no layer reads them"
-        elif not why and only_all:
-            why = "they can only go all together"
         makes, works, reads = (tuple(members[role]) for role in ("makes", "works", "reads"))
         return Group(makes[0].layer, makes, works, reads, why)
 

@@ -53,12 +53,14 @@ class Walk:
         return self._unknown(node)
 
     def _given(self, node: fx.Node) -> list[Traced]:
-        """All tensors that a call takes."""
+        """All tensors that a call takes, in the order of its arguments."""
         found: list[Traced] = []
-        map_aggregate(
-            [self._values[source] for source in node.all_input_nodes],
-            lambda value: found.append(value) if isinstance(value, Traced) else None,
-        )
+
+        def note(value: Any) -> None:  # noqa: ANN401
+            if isinstance(value, Traced):
+                found.append(value)
+
+        map_arg((node.args, node.kwargs), lambda n: map_aggregate(self._values[n], note))
         return found
 
     def _boundary(self, node: fx.Node) -> Any:  # noqa: ANN401
@@ -177,7 +179,7 @@ class Walk:
         shape = shape_of(node)
         if not kinds.calls(node, kinds.CONCATENATIONS) or shape is None:
             return NotImplemented
-        given = [self._values[source] for source in kinds.argument(node, 0, "tensors", ())]
+        given = self._given(node)
         axis = kinds.argument(node, 1, "dim", 0) % len(shape)
         not_zero = next((one.not_zero for one in given if one.not_zero), "")
         joined = self._traced(torch.cat([one.full for one in given], axis), shape, not_zero)
@@ -208,7 +210,7 @@ class Walk:
             return NotImplemented
         of, index = node.args[:2]
         source = self._values[of] if isinstance(of, fx.Node) else None
-        if isinstance(source, tuple | list) and isinstance(index, int):
+        if isinstance(source, tuple | list) and isinstance(index, int | slice):
             return source[index]
         if not isinstance(source, Traced):
             return NotImplemented

@@ -5,7 +5,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from labsupport.core.errors import LabError
-from labsupport.methods.surgery import channel_groups, group_of, prunable
+from labsupport.methods.surgery import channel_groups, group_of, prunable, remove_channels
 
 
 def by_name(net, shape=IMAGE):
@@ -158,12 +158,14 @@ def test_channels_that_are_spread_over_all_others_can_only_go_with_them():
         def forward(self, x):
             return self.out(self.maps(x) + self.one(x))
 
-    with pytest.raises(LabError, match="only go all together"):
-        group_of("maps", channel_groups(Spread(), IMAGE))
+    group = by_name(Spread())["maps"]
+    assert laid_out(group.producers) == {"maps": [[0, 1, 2, 3]], "one": [[0]]}
+    with pytest.raises(LabError, match="no channel of maps would be left"):
+        remove_channels(Spread(), IMAGE, {"maps": [0]})
 
 
-class Shared(nn.Module):
-    """Half of the channels are read twice, the other half once."""
+class Halves(nn.Module):
+    """Of one layer's channels those of one half are read twice; its halves stay equal."""
 
     def __init__(self):
         super().__init__()
@@ -175,20 +177,34 @@ class Shared(nn.Module):
         return self.c(torch.cat([first, second, self.b(second)], 1))
 
 
-def test_a_layer_in_several_groups_is_asked_for_by_the_groups_name():
-    class Split(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b, self.c = nn.Conv2d(1, 3, 1), nn.Conv2d(1, 5, 1), nn.Conv2d(5, 1, 1)
-            self.norm = nn.BatchNorm2d(5)
+def test_equal_parts_lose_the_same():
+    group = by_name(Halves())["a"]
+    assert laid_out(group.producers) == {"a": [[0, 3], [1, 4], [2, 5]]}
+    assert laid_out(group.consumers) == {"b": [[0], [1], [2]], "c": [[0, 3], [1, 4], [2, 5]]}
 
-        def forward(self, x):
-            both = self.norm(torch.cat([self.a(x), self.a(x)[:, :, :, :].mul(2)[:, :2]], 1))
-            return self.c(both + self.b(x))
 
-    groups = channel_groups(Shared(), IMAGE)
-    assert laid_out(group_of("a", groups).producers) == {"a": [[0, 3], [1, 4], [2, 5]]}
-    assert [group.name for group in channel_groups(Split(), IMAGE)][:1] == ["a"]
+class Grouped(nn.Module):
+    """Some filters of `a` are added to those of `b`, the others to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.pad = nn.Conv2d(1, 3, 1), nn.Conv2d(1, 2, 1)
+        self.b, self.c = nn.Conv2d(1, 2, 1), nn.Conv2d(5, 1, 1)
+        self.d = nn.Conv2d(5, 1, 1)
+
+    def forward(self, x):
+        one, other = self.a(x), self.pad(x)
+        twice = torch.cat([self.b(x), one], 1) + torch.cat([one, other], 1)
+        return self.c(twice) + self.d(torch.cat([one, other], 1))
+
+
+def test_channels_that_belong_together_across_offsets_are_found():
+    # b0 a0 a1 a2 . added to a0 a1 a2 p0 p1: b0~a0, b1~a1, a0~a2, a1~p0, a2~p1
+    groups = by_name(Grouped())
+    assert laid_out(groups["a"].producers)["a"] == [[0, 2]]
+    assert laid_out(groups["a#2"].producers)["a"] == [[1]]
+    with pytest.raises(LabError, match=r"channels of a belong to several .* a, a#2"):
+        group_of("pad", list(groups.values()))
 
 
 def test_a_layer_without_channels_of_its_own_is_refused():
