@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import mobilenet_v2, resnet18
+from torchvision.models import MobileNetV2, ResNet
+from torchvision.models.resnet import BasicBlock
 
 from labsupport.models import build
 
@@ -155,8 +156,8 @@ NETS = {
     "channels_last": (ChannelsLast, IMAGE),
     "rules_cnn": (lambda: build("rules_cnn", IMAGE, 3), IMAGE),
     "mlp": (lambda: build("mlp", IMAGE, 3), IMAGE),
-    "resnet18": (lambda: resnet18(num_classes=3), (3, 32, 32)),
-    "mobilenet_v2": (lambda: mobilenet_v2(num_classes=3), (3, 32, 32)),
+    "resnet10": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], 3), (3, 32, 32)),
+    "mobilenet": (lambda: MobileNetV2(3, 0.5, [[1, 16, 1, 1], [6, 24, 2, 2]]), (3, 32, 32)),
 }
 
 
