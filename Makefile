@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+JOBS ?= 2
 
 .PHONY: help run test lab lint unit notebooks bench refresh assignments constraints clean
 
@@ -24,11 +25,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest -m "not benchmark" $(ARGS)
+	$(BIN)/pytest -m "not benchmark" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 notebooks: $(STAMP)
 	cd notebooks && ../$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
-		--nbval-sanitize-with sanitize.cfg --timeout=0 -p no:cacheprovider .
+		--nbval-sanitize-with sanitize.cfg --timeout=0 -p no:cacheprovider -n $(JOBS) --dist loadscope .
 
 bench: $(STAMP) ## the clocked comparisons, alone on a quiet machine
 	$(BIN)/pytest -m benchmark -s tests/benchmarks $(ARGS)

@@ -1,24 +1,24 @@
 """The course in the quick profile: it runs, it repeats, and a kill in the middle costs nothing."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import psutil
 import pytest
-from PIL import Image
 
-from labsupport.records.results import counted_tables, read_tables
+from labsupport.records.definitions import read_definitions
+from labsupport.records.tables import counted_tables, read_tables
+from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+DEFINITIONS = read_definitions(NOTEBOOKS / "claims.yaml")
 MEMORY_LIMIT = 3e9  # bytes; what the issue of these labs allows on a laptop
 
 
@@ -28,9 +28,7 @@ def command(runs, *more):
 
 def statuses(run):
     """Status by lab, as run.json has it at this moment."""
-    path = run / "run.json"
-    labs = json.loads(path.read_text())["labs"] if path.exists() else {}
-    return {name: lab["status"] for name, lab in labs.items()}
+    return {name: lab.status for name, lab in read_record(run).labs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +41,24 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def own_images(tmp_path_factory):
-    """A folder of a few color images in three classes, as a user might bring."""
-    folder = tmp_path_factory.mktemp("own")
-    generator = np.random.default_rng(0)
-    for part, number in (("train", 60), ("test", 20)):
-        for label, name in enumerate(("red", "green", "blue")):
-            place = folder / part / name
-            place.mkdir(parents=True)
-            for index in range(number):
-                pixels = generator.integers(0, 150, (20, 20, 3), dtype=np.uint8)
-                pixels[..., label] += 60
-                Image.fromarray(pixels).save(place / f"{index}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
-    """A run of labs 01 and 02, killed with all its processes in the middle of 02, and resumed."""
+    """A run of labs 04 and 05, killed with all its processes in the middle of 05, and resumed."""
     runs = tmp_path_factory.mktemp("runs")
     run = runs / "cut"
     process = subprocess.Popen(
-        command(runs, "--name", "cut", "--from", "01", "--to", "02"),
+        command(runs, "--name", "cut", "--from", "04", "--to", "05"),
         stdout=subprocess.DEVNULL,
-        start_new_session=True,
     )
-    while not list((run / "tables").glob("02_*/*.csv")):
-        assert process.poll() is None, "the run ended before lab 02 wrote a table"
+    while not list((run / "tables").glob("05_*/*.csv")):
+        assert process.poll() is None, "the run ended before lab 05 wrote a table"
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
+    root = psutil.Process(process.pid)
+    for member in [root, *root.children(recursive=True)]:
+        member.kill()
     process.wait()
     before = statuses(run)
-    assert before["01_baseline_mlp"] == "done"
-    assert before["02_baseline_cnn"] == "running"
+    assert before["04_depth_sweep"] == "done"
+    assert before["05_width_sweep"] == "running"
     (run / "killed").write_text(datetime.now().isoformat(timespec="seconds"))
     done = subprocess.run(command(runs, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,10 +78,15 @@ def test_no_claim_that_does_not_depend_on_speed_fails(undisturbed):
     assert failed["id"].tolist() == []
 
 
+def test_every_claim_of_the_course_is_reported(undisturbed):
+    defined = [claim.id for _, claim in DEFINITIONS.each()]
+    assert read_tables(undisturbed, "claims")["id"].tolist() == defined
+
+
 def test_a_killed_and_resumed_run_has_the_same_tables(undisturbed, resumed):
     expected, found = counted_tables(undisturbed), counted_tables(resumed)
-    assert {name.split("/")[0] for name in found} == {"01_baseline_mlp", "02_baseline_cnn"}
-    assert set(found) == {name for name in expected if name[:2] in ("01", "02")}
+    assert {name.split("/")[0] for name in found} == {"04_depth_sweep", "05_width_sweep"}
+    assert set(found) == {name for name in expected if name[:2] in ("04", "05")}
     for name, table in found.items():
         pd.testing.assert_frame_equal(table, expected[name], check_exact=True, obj=name)
 
@@ -107,13 +95,4 @@ def test_resuming_runs_no_finished_lab_again(resumed):
     labs = json.loads((resumed / "run.json").read_text())["labs"]
     assert set(statuses(resumed).values()) == {"done"}
     killed = (resumed / "killed").read_text()
-    assert labs["01_baseline_mlp"]["started"] < killed <= labs["02_baseline_cnn"]["started"]
-
-
-def test_the_labs_run_on_a_few_images_of_a_users_own(own_images, tmp_path):
-    """Small color images, few of them: every lab ends, and its tables hide the user's folders."""
-    data = ["--data", f"folder:{own_images}", "--name", "own"]
-    done = subprocess.run(command(tmp_path, *data), capture_output=True, text=True)
-    assert set(statuses(tmp_path / "own").values()) == {"done"}, done.stdout
-    claims = read_tables(tmp_path / "own", "claims")
-    assert set(claims["dataset"]) == {f"folder:{own_images.name}"}
+    assert labs["04_depth_sweep"]["started"] < killed <= labs["05_width_sweep"]["started"]

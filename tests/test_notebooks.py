@@ -1,5 +1,6 @@
 """What holds for every committed notebook: executed, clean, of a lab's shape, true to itself."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
+from labsupport.records.definitions import read_definitions
 from labsupport.runs.catalog import read_catalog
 from labsupport.runs.profiles import all_parameters, load_profile, resolve
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+DEFINITIONS = read_definitions(NOTEBOOKS[0].parent / "claims.yaml")
 each_lab = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 COMMON = {"profile", "data", "seed", "device", "threads", "out"}
 SECTIONS = ["Predict first", "Claims", "Common mistakes", "Exercises", "Summary", "References"]
@@ -91,6 +94,33 @@ def test_its_parameters_are_plain_lines_with_the_common_ones(path):
     names = [re.fullmatch(r"(\w+): (int|float|str|bool) = .+?  # .+", line) for line in lines]
     assert all(names), [line for line, match in zip(lines, names, strict=True) if not match]
     assert {match[1] for match in names} >= COMMON
+
+
+@each_lab
+def test_its_one_claims_cell_reports_every_claim_and_no_aim_is_a_parameter(path):
+    notebook = read(path)
+    (given,) = [ids for cell in code_cells(notebook) for ids in reported_claims(cell.source)]
+    assert given == list(DEFINITIONS.of(path.stem))
+    assert "aim_" not in "".join(cell.source for cell in notebook.cells)
+
+
+def reported_claims(source):
+    """The ids that each call of `results.claims` in a cell reports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "results.claims":
+            yield list(ast.literal_eval(ast.Tuple(node.args[0].keys, ast.Load())))
+
+
+@each_lab
+def test_figures_of_sources_that_a_claims_cell_compares_with_stand_in_the_file_of_claims(path):
+    """A claims cell holds no figure of a source: its only numbers are indices and units."""
+    (cell,) = [c for c in code_cells(read(path)) if list(reported_claims(c.source))]
+    numbers = {float(n.value) for n in ast.walk(ast.parse(cell.source)) if is_number(n)}
+    assert not numbers & {claim.figure for claim in DEFINITIONS.of(path.stem).values()}
+
+
+def is_number(node):
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
 @each_lab

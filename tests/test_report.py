@@ -51,7 +51,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(run):
-    return build_report(run).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labsupport.report.pages.course_root", lambda: run / "course")
+        return build_report(run).parent
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +112,14 @@ def test_lab_that_never_ran_has_no_page(front, report):
 
 def test_claims_stand_with_aim_source_and_verdict(front):
     row = row_with(front, "<code>mlp.parameters</code>")
-    for text in ("1,863,690", "= 1,863,690", "1,800,000", "seed 002", "holds", "yes"):
+    for text in ("1,863,690", "= 1,863,690", "1,800,000", "a lab report", "holds", "yes"):
         assert text in row
     assert "failed" not in row
+
+
+def test_claims_stand_beside_what_the_reference_measured(front):
+    assert '<td class="n">0.9871</td>' in row_with(front, "<code>mlp.accuracy</code>")
+    assert '<td class="n"></td>' in row_with(front, "<code>mlp.parameters</code>")
 
 
 def test_claim_that_does_not_hold_is_marked(front):

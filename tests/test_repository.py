@@ -16,12 +16,17 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from labsupport.records.claims import number
+from labsupport.records.definitions import read_definitions
+from labsupport.runs.catalog import read_catalog
+from labsupport.runs.profiles import all_parameters, load_profile, resolve
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 GROUPS = {"runtime": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 INSTALL = f".[{','.join(PROJECT['optional-dependencies'])}]"
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+DEFINITIONS = read_definitions(ROOT / "notebooks" / "claims.yaml")
+CLAIMS = {claim.id: claim for _, claim in DEFINITIONS.each()}
 
 
 def canonical(name):
@@ -93,18 +98,42 @@ def lab_row(path):
 def test_the_readme_quotes_the_reference_results():
     readme = (ROOT / "README.md").read_text()
     block = readme.split("<!-- reference -->")[1].split("<!-- /reference -->")[0]
-    quoted = re.findall(r"`([\w.]+)` \| ([^|]+) \| ([^|]*) \|", block)
-    claims = read_reference(ROOT / "data/reference/lab")
-    assert len(quoted) >= 5
-    for id, measured, aim in quoted:
-        row = claims.loc[id]
-        bound = "" if pd.isna(row["bound"]) else f"{row['relation']} {number(row['bound'])}"
-        assert (measured, aim.strip()) == (number(row["measured"]), bound)
+    ids = re.findall(r"`([\w.]+)` \|", block)
+    assert len(ids) >= 5
+    assert block.split("\n")[1:-1] == reference_rows(ids)
+
+
+def reference_rows(ids):
+    """The README's rows for these claims: statement and aim as defined, and what was measured."""
+    reference = read_reference(ROOT / "data/reference/lab")
+    return [reference_row(CLAIMS[id], reference.loc[id]) for id in ids]
+
+
+def reference_row(claim, row):
+    bound = row["bound"] if claim.aim == "computed" else claim.aim_in("lab")
+    aim = "" if bound is None else f"{claim.relation} {number(bound)}"
+    return f"| {claim.statement} `{claim.id}` | {number(row['measured'])} | {aim} |"
 
 
 def read_reference(folder):
     frames = [pd.read_csv(path) for path in sorted(folder.glob("*/claims.csv"))]
     return pd.concat(frames).set_index("id")
+
+
+def test_every_claim_of_the_reference_is_defined_with_the_same_figure_of_its_source():
+    for id, row in read_reference(ROOT / "data/reference/lab").iterrows():
+        assert id in DEFINITIONS.of(row["lab"])
+        figure = float("nan") if CLAIMS[id].figure is None else CLAIMS[id].figure
+        assert figure == pytest.approx(row["seed_value"], rel=5e-4, nan_ok=True), id
+
+
+def test_aims_are_for_the_data_sets_of_their_profiles():
+    catalog = read_catalog(ROOT / "notebooks")
+    parameters = all_parameters(catalog)
+    for profile, dataset in DEFINITIONS.datasets.items():
+        loaded = load_profile(profile, ROOT / "notebooks" / "profiles", parameters)
+        chosen = {resolve(lab, parameters[lab], loaded, {})["data"] for lab in catalog}
+        assert chosen == {dataset}
 
 
 def rooms():

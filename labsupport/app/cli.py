@@ -17,9 +17,9 @@ from typer.exceptions import TyperException
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
-from labsupport.runs.catalog import Lab, read_catalog
 
 if TYPE_CHECKING:
+    from labsupport.runs.catalog import Lab
     from labsupport.runs.prepare import Prepared
 
 FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
@@ -45,7 +45,7 @@ RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_defau
 
 
 def main() -> None:
-    """The entry point of `labs`: what the parser refuses is told in one line, like all else."""
+    """The entry point of `labs`: what the parser refuses is reported in one line, like all else."""
     try:
         status = app(standalone_mode=False)
     except TyperException as error:
@@ -59,6 +59,8 @@ def main() -> None:
 @app.command("list")
 def list_labs(notebooks: Notebooks = None) -> None:
     """Show the labs, with their minutes in each profile."""
+    from labsupport.runs.catalog import read_catalog
+
     with reported(WRONG_CALL):
         labs = read_catalog(notebooks or course_root() / "notebooks").values()
     width = max(len(lab.name) for lab in labs)
@@ -101,7 +103,7 @@ def run(
     notebooks: Notebooks = None,
 ) -> None:
     """Run the labs in order, then sum up and build the report."""
-    from labsupport.runs.prepare import Request, opened
+    from labsupport.runs.prepare import Request, open_run
 
     request = Request(
         runs=runs_dir,
@@ -116,7 +118,7 @@ def run(
         jobs=jobs,
         scheduler=scheduler,
     )
-    with reported(WRONG_CALL), opened(request, resume) as prepared, reported(FAILED):
+    with reported(WRONG_CALL), open_run(request, resume) as prepared, reported(FAILED):
         _execute(prepared, timeout)
         fine = _sum_up(prepared, report)
     raise typer.Exit(0 if fine else FAILED)
@@ -128,11 +130,11 @@ def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     from labsupport.runs.record import find_run
 
     with reported(WRONG_CALL):
-        found = find_run(runs_dir, name)
+        folder = find_run(runs_dir, name)
     from labsupport.report import build_report
 
     with reported(FAILED):
-        typer.echo(build_report(found))
+        typer.echo(build_report(folder))
 
 
 @app.command()
@@ -180,11 +182,10 @@ def reference(
     from labsupport.runs.reference import keep_reference
 
     with reported(WRONG_CALL):
-        found = find_run(runs_dir, name)
+        folder = find_run(runs_dir, name)
     with reported(FAILED):
-        kept = keep_reference(found, to or course_root() / "data" / "reference")
-    for folder in kept:
-        typer.echo(folder)
+        kept = keep_reference(folder, to or course_root() / "data" / "reference")
+    typer.echo("\n".join(map(str, kept)))
 
 
 @contextmanager
@@ -202,18 +203,20 @@ def _execute(prepared: Prepared, timeout: int | None) -> None:
 
     from labsupport.runs.display import Display
     from labsupport.runs.record import machine, write_record
-    from labsupport.runs.sequence import Sequence
+    from labsupport.runs.runner import Runner
 
     record = prepared.record
     write_record(prepared.run, record)
-    with Display(Console()) as display:
+    display = Display(Console())
+    with display.live:
         for line in _notes(prepared):
             display.line(line)
         try:
             record.machine = machine()
-            Sequence(prepared.run, record, prepared.catalog, display, timeout)()
+            Runner(prepared.run, record, prepared.catalog, display, timeout)()
         except KeyboardInterrupt:
-            typer.echo(f"labs: stopped; `labs run --resume --name {record.name}` goes on", err=True)
+            remedy = f"continue with `labs run --resume --name {record.name}`"
+            typer.echo(f"labs: stopped; {remedy}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -222,7 +225,7 @@ def _notes(prepared: Prepared) -> Iterator[str]:
     record = prepared.record
     yield f"run {record.name}, profile {record.profile}, {len(record.labs)} labs"
     if record.jobs > 1:
-        yield f"clocked columns suffer: {record.jobs} labs share this machine"
+        yield f"{record.jobs} labs share this machine: their clocked columns are not reliable"
     for name in record.labs:
         absent = [need for need in prepared.catalog[name].needs if need not in record.labs]
         if absent:
@@ -230,24 +233,24 @@ def _notes(prepared: Prepared) -> Iterator[str]:
 
 
 def _sum_up(prepared: Prepared, report: bool) -> bool:
-    """Say what the run came to; whether all of it is well."""
+    """Print how the run ended and build its report; whether nothing failed."""
     from labsupport.runs.summary import broken_claims, summary
 
-    for line in summary(prepared.run, prepared.record):
-        typer.echo(line)
-    broken = broken_claims(prepared.run)
+    run, record = prepared.run, prepared.record
+    typer.echo("\n".join(summary(run, record)))
+    broken = broken_claims(run)
     if broken:
         typer.echo(f"labs: required claims do not hold: {', '.join(broken)}", err=True)
-    if prepared.record.failed:
-        name = prepared.record.name
-        typer.echo(f"labs: `labs run --resume --name {name}` runs the failed labs again", err=True)
+    if record.failed:
+        command = f"labs run --resume --name {record.name}"
+        typer.echo(f"labs: `{command}` runs the failed labs again", err=True)
     if report:
         from labsupport.report import build_report
 
-        typer.echo(f"report: {build_report(prepared.run)}")
-    return not (broken or prepared.record.failed)
+        typer.echo(f"report: {build_report(run)}")
+    return not (broken or record.failed)
 
 
 def _minutes(lab: Lab) -> str:
-    told = [f"{name} {lab.minutes[name]:g} min" for name in PROFILES if name in lab.minutes]
-    return f" ({', '.join(told)})" if told else ""
+    minutes = [f"{name} {lab.minutes[name]:g} min" for name in PROFILES if name in lab.minutes]
+    return f" ({', '.join(minutes)})" if minutes else ""

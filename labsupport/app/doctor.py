@@ -1,16 +1,17 @@
-"""`labs doctor`: what this machine lacks to run the labs, and the way out."""
+"""`labs doctor`: what this machine lacks to run the labs, and what to do about it."""
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 from packaging.requirements import Requirement
@@ -18,19 +19,18 @@ from packaging.version import Version
 
 from labsupport.core.errors import LabError
 
-Level = Literal["ok", "warning", "problem"]
-
 DISTRIBUTION = "efficient-networks-labs"
-OLDEST_PYTHON = (3, 11)
 GB = 10**9
 NEEDED_DISK, COMFORTABLE_DISK = 1 * GB, 5 * GB
 COMFORTABLE_MEMORY = 3 * GB
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at; `remedy` is the way out of a warning or a problem."""
+Level = Literal["ok", "warning", "problem"]
+
+
+class Finding(NamedTuple):
+    """One thing that was checked; `remedy` says what to do about a warning or a problem."""
 
     level: Level
     subject: str
@@ -42,48 +42,37 @@ class Finding:
         return f"{self.level:8} {self.subject}: {self.detail}{remedy}"
 
 
+def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "warning") -> Finding:
+    """A finding of `level` with its remedy, or a plain one if all is fine."""
+    return Finding("ok", subject, detail) if fine else Finding(level, subject, detail, remedy)
+
+
 def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
     """All findings about this machine; `root` is the folder of the course."""
-    looks: list[Callable[[], Iterator[Finding]]] = [
-        python,
-        lambda: packages(root / "constraints.txt"),
-        torch,
-        kernel,
-        memory,
-        lambda: disk(runs),
-        lambda: writable(runs),
-        lambda: data_sets(data_dir),
-        browser,
-    ]
-    return [finding for look in looks for finding in look()]
+    machine = chain(python(), packages(root / "constraints.txt"), torch(), kernel(), memory())
+    return [*machine, *disk(runs), *writable(runs), *data_sets(data_dir), *browser()]
 
 
 def python() -> Iterator[Finding]:
-    """Whether Python is new enough."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] < OLDEST_PYTHON:
-        yield Finding("problem", "Python", found, "install Python 3.11 or newer")
-    else:
-        yield Finding("ok", "Python", found)
+    """Which Python this is; an older one than the labs need could not have installed them."""
+    yield Finding("ok", "Python", platform.python_version())
 
 
 def packages(constraints: Path) -> Iterator[Finding]:
-    """Whether the packages of the labs are there, in the versions they were tried with."""
-    tried = pinned(constraints)
-    wrong = []
+    """Whether the packages of the labs are there, in the versions they were tested with."""
+    tested, differing = pinned(constraints), False
     for name in needed():
         try:
             found = version(name)
         except PackageNotFoundError:
             yield Finding("problem", name, "not installed", "run `make run` in the course's folder")
             continue
-        if name in tried and Version(found) != Version(tried[name]):
-            wrong.append(name)
-            remedy = f"pip install {name}=={tried[name]}"
-            yield Finding("warning", name, f"{found}, tried with {tried[name]}", remedy)
-    if not tried:
+        if name in tested and Version(found) != Version(tested[name]):
+            differing, remedy = True, f"pip install {name}=={tested[name]}"
+            yield Finding("warning", name, f"{found}, tested with {tested[name]}", remedy)
+    if not tested:
         yield Finding("warning", "versions", f"no {constraints}", "run in a checkout of the course")
-    elif not wrong:
+    elif not differing:
         yield Finding("ok", "versions", "as in constraints.txt")
 
 
@@ -96,9 +85,9 @@ def torch() -> Iterator[Finding]:
         return
     threads, cores = library.get_num_threads(), psutil.cpu_count()
     yield Finding("ok", "torch", f"{library.__version__}, {threads} threads on {cores} CPUs")
-    found = library.cuda.get_device_name() if library.cuda.is_available() else "none"
-    detail = found if found != "none" else "none; the quick and lab profiles need none"
-    yield Finding("ok", "GPU", detail)
+    none = "none; the quick and lab profiles need none"
+    name = library.cuda.get_device_name() if library.cuda.is_available() else none
+    yield Finding("ok", "GPU", name)
 
 
 def kernel() -> Iterator[Finding]:
@@ -110,39 +99,31 @@ def kernel() -> Iterator[Finding]:
     except NoSuchKernel:
         yield Finding("problem", "kernel", "Jupyter has none", "pip install ipykernel")
         return
-    if shutil.which(command) in (None, sys.executable) or command.startswith("python"):
-        yield Finding("ok", "kernel", "python3 is this Python")
-    else:
-        remedy = f"{sys.executable} -m ipykernel install --sys-prefix"
-        yield Finding("warning", "kernel", f"python3 is {command}", remedy)
+    same = shutil.which(command) in (None, sys.executable) or command.startswith("python")
+    remedy = f"{sys.executable} -m ipykernel install --sys-prefix"
+    yield judged("kernel", f"python3 is {command}", same, remedy)
 
 
 def memory() -> Iterator[Finding]:
     """Whether enough memory is free."""
     free = psutil.virtual_memory().available
-    detail = f"{free / GB:.1f} GB free"
-    if free < COMFORTABLE_MEMORY:
-        yield Finding("warning", "memory", detail, "close other programs")
-    else:
-        yield Finding("ok", "memory", detail)
+    enough = free >= COMFORTABLE_MEMORY
+    yield judged("memory", f"{free / GB:.1f} GB free", enough, "close other programs")
 
 
 def disk(folder: Path) -> Iterator[Finding]:
     """Whether the disk that `folder` is on, or will be, has room."""
     free = shutil.disk_usage(nearest(folder)).free
-    detail = f"{free / GB:.1f} GB free for {folder}"
-    if free < COMFORTABLE_DISK:
-        level: Level = "problem" if free < NEEDED_DISK else "warning"
-        yield Finding(level, "disk", detail, "free some space, or name another --runs-dir")
-    else:
-        yield Finding("ok", "disk", detail)
+    detail, remedy = f"{free / GB:.1f} GB free for {folder}", "free space, or choose --runs-dir"
+    level: Level = "problem" if free < NEEDED_DISK else "warning"
+    yield judged("disk", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
 def writable(folder: Path) -> Iterator[Finding]:
     """Whether a file can be made in `folder`, or in the folder it will be made in."""
     try:
         with tempfile.TemporaryFile(dir=nearest(folder)):
-            yield Finding("ok", "runs", f"{folder} can be written to")
+            yield Finding("ok", "runs", f"{folder} is writable")
     except OSError as error:
         remedy = "name another folder with --runs-dir"
         yield Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
@@ -153,13 +134,12 @@ def data_sets(data_dir: Path | None) -> Iterator[Finding]:
     try:
         from labsupport.data import status
 
-        found = status(data_dir)
+        present = [source.name for source in status(data_dir) if source.present]
     except (LabError, ImportError) as error:
         yield Finding("problem", "data", str(error), "see `labs data`")
         return
-    there = ", ".join(name for name, present, _ in found if present)
-    yield Finding("ok", "data", there)
-    if not any(present for name, present, _ in found if name == "mnist"):
+    yield Finding("ok", "data", ", ".join(present))
+    if "mnist" not in present:
         yield Finding("warning", "data", "mnist (lab profile) is not there", "labs data mnist")
 
 
@@ -172,9 +152,8 @@ def browser() -> Iterator[Finding]:
         webbrowser.get()
         yield Finding("ok", "browser", "one that shows the report; browser tests need Chromium")
     except webbrowser.Error:
-        yield Finding(
-            "warning", "browser", "none", "open the report on another machine, or install Chromium"
-        )
+        remedy = "open the report on another machine, or install Chromium"
+        yield Finding("warning", "browser", "none", remedy)
 
 
 def needed() -> list[str]:
@@ -183,8 +162,7 @@ def needed() -> list[str]:
         lines = [Requirement(line) for line in requires(DISTRIBUTION) or []]
     except PackageNotFoundError:
         return []
-    environment = {"extra": ""}
-    return [r.name for r in lines if r.marker is None or r.marker.evaluate(environment)]
+    return [r.name for r in lines if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def pinned(constraints: Path) -> dict[str, str]:
@@ -193,11 +171,8 @@ def pinned(constraints: Path) -> dict[str, str]:
         return {}
     lines = constraints.read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
-    return {
-        pin.name: str(pin.specifier).removeprefix("==")
-        for pin in pins
-        if pin.marker is None or pin.marker.evaluate()
-    }
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return {pin.name: str(pin.specifier).removeprefix("==") for pin in here}
 
 
 def nearest(folder: Path) -> Path:

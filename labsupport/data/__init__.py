@@ -1,18 +1,18 @@
 """Data sets as tensors: `load` one by name, or `stream` what does not fit in memory."""
 
 from labsupport.data.loading import load
-from labsupport.data.sources import NAMES, fetch, is_known, status
-from labsupport.data.splits import Batched, Split, Splits
+from labsupport.data.sources import NAMES, fetch, status
+from labsupport.data.splits import Batch, Batched, Split, Splits
 from labsupport.data.streaming import StreamedSplit, stream
 
 __all__ = [
     "NAMES",
+    "Batch",
     "Batched",
     "Split",
     "Splits",
     "StreamedSplit",
     "fetch",
-    "is_known",
     "load",
     "status",
     "stream",

@@ -18,34 +18,33 @@ def read_folder(root: Path) -> Raw:
 
     Gray if all images are gray. Raises LabError for another layout or a folder without images.
     """
-    classes = class_folders(root / "train")
-    parts = {
-        part: samples(root / part, classes)
-        for part in ("train", "val", "test")
-        if (root / part).is_dir()
-    }
-    files = [file for part in parts.values() for file, _ in part]
-    channels = 1 if all(is_gray(file) for file in files) else 3
-    pools = {part: on_disk(found, channels) for part, found in parts.items()}
+    classes = _class_names(root / "train")
+    folders = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
+    found = {part: _samples(folder, classes) for part, folder in folders.items()}
+    gray = all(is_gray(file) for samples in found.values() for file, _ in samples)
+    pools = {part: _on_disk(samples, 1 if gray else 3) for part, samples in found.items()}
     return Raw(pools["train"], pools.get("val"), pools.get("test"), classes)
 
 
 def read_imagenet(root: Path) -> Raw:
     """ImageNet: train/CLASS/, val/CLASS/. The labeled val part is our test part."""
-    classes = class_folders(root / "train")
-    train, test = (on_disk(samples(root / part, classes), 3) for part in ("train", "val"))
+    classes = _class_names(root / "train")
+    train, test = (_on_disk(_samples(root / part, classes)) for part in ("train", "val"))
     return Raw(train, None, test, classes)
 
 
 def read_tiny_imagenet(root: Path) -> Raw:
     """Tiny ImageNet: train/CLASS/images/, val/images/ with val_annotations.txt, our test part."""
-    classes = class_folders(root / "train")
-    train = on_disk(samples(root / "train", classes), 3)
-    return Raw(train, None, on_disk(annotated(root / "val", classes), 3), classes)
+    classes = _class_names(root / "train")
+    train, test = _samples(root / "train", classes), _annotated(root / "val", classes)
+    return Raw(_on_disk(train), None, _on_disk(test), classes)
 
 
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """The names of the classes, sorted. Raises LabError if there are none."""
+def _class_names(folder: Path) -> tuple[str, ...]:
+    """The names of the classes, sorted. Raises LabError if there are none.
+
+    Torchvision's `find_classes` would take hidden folders such as .ipynb_checkpoints for classes.
+    """
     paths = folder.iterdir() if folder.is_dir() else []
     found = sorted(path.name for path in paths if path.is_dir() and path.name[0] != ".")
     if not found:
@@ -53,7 +52,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
+def _samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
     """All images of a part with their classes, counted in the order of the training part's.
 
     Raises LabError for a class that train/ does not have, and for a part or a class of train/
@@ -61,9 +60,9 @@ def samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # takes seconds
 
-    unknown = sorted(set(class_folders(folder)) - set(classes))
+    unknown = sorted(set(_class_names(folder)) - set(classes))
     if unknown:
-        raise LabError(f"{folder} has the class {unknown[0]}, which train/ has not", LAYOUT)
+        raise LabError(f"{folder} has the class {unknown[0]}, which train/ does not have", LAYOUT)
     numbers = {name: number for number, name in enumerate(classes)}
     partial = folder.name != "train"  # a small validation part may lack a class
     try:
@@ -73,8 +72,8 @@ def samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
     return [(Path(path), number) for path, number in found]
 
 
-def annotated(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
-    """The images that val_annotations.txt lists: file, class, box, parted by tabs.
+def _annotated(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
+    """The images that val_annotations.txt lists: file, class and box, separated by tabs.
 
     Raises LabError if the list is absent or names an unknown class.
     """
@@ -90,11 +89,11 @@ def annotated(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
         raise LabError(problem, "get the set again") from error
 
 
-def on_disk(found: list[Sample], channels: int) -> OnDisk:
+def _on_disk(samples: list[Sample], channels: int = 3) -> OnDisk:
     """The samples in an order that is mixed but always the same.
 
     So the first n of a part are of all classes, although they lie class by class.
     """
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
-    labels = torch.tensor([found[row][1] for row in order], dtype=torch.int64)
-    return OnDisk([found[row][0] for row in order], labels, channels)
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
+    labels = torch.tensor([samples[row][1] for row in order], dtype=torch.int64)
+    return OnDisk([samples[row][0] for row in order], labels, channels)

@@ -28,21 +28,25 @@ def read_mnist(kind: type[Any], folder: Path) -> Raw:
     """The published MNIST. Raises LabError naming a file that is not as it was published."""
     raw = read_idx(kind, folder)
     for file in idx_files(kind.__name__):
-        check_sum(folder / file)
+        with (folder / file).open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != SHA256[Path(file).name]:
+            problem = f"{Path(file).name} is not the published file (its checksum differs)"
+            raise LabError(problem)
     return raw
 
 
 def read_idx(kind: type[Any], folder: Path) -> Raw:
     """MNIST or its kin: 60,000 + 10,000 gray images of 28 x 28.
 
-    Raises LabError naming a file that is not as long as it says itself. Torchvision's own class
-    would go for files of its old versions first, which nobody has checked.
+    Raises LabError naming a file whose length is not the one its header states. Torchvision's own
+    class would prefer files of its old versions, which nobody has checked.
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file  # takes seconds
 
     files = [folder / file for file in idx_files(kind.__name__)]
     for file in files:
-        check_length(file)
+        _check_length(file)
     train, test = (
         InMemory(read_image_file(images).unsqueeze(1), read_label_file(labels))
         for images, labels in (files[:2], files[2:])
@@ -51,8 +55,8 @@ def read_idx(kind: type[Any], folder: Path) -> Raw:
     return Raw(train, None, test, names)
 
 
-def check_length(file: Path) -> None:
-    """Raises LabError unless a file has the header its name tells, and as many bytes as it says.
+def _check_length(file: Path) -> None:
+    """Raises LabError unless a file has the header of its kind, and as many bytes as that states.
 
     The header: two zeros, the type (8 for bytes), the number of dimensions, then their lengths,
     four bytes each, the highest first (LeCun, Cortes and Burges, The MNIST database, 1998).
@@ -62,17 +66,10 @@ def check_length(file: Path) -> None:
     with file.open("rb") as content:
         head = content.read(start)
     if not bytes([0, 0, 8, dimensions]).startswith(head[:4]):
-        raise LabError(f"{file.name} does not begin as an IDX file of {dimensions} dimensions does")
-    wanted = start + prod(int.from_bytes(head[at : at + 4]) for at in range(4, start, 4))
-    if size < wanted:
+        problem = f"{file.name} does not begin as an IDX file of {dimensions} dimensions does"
+        raise LabError(problem)
+    expected = start + prod(int.from_bytes(head[at : at + 4]) for at in range(4, start, 4))
+    if size < expected:
         raise LabError(f"{file.name} is cut short: it ends after {size:,} bytes")
-    if size > wanted:
-        raise LabError(f"{file.name} is too long: {size:,} bytes, not {wanted:,}")
-
-
-def check_sum(file: Path) -> None:
-    """Raises LabError unless a file of MNIST is byte for byte the published one."""
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != SHA256[file.name]:
-        raise LabError(f"{file.name} is not the published file (its checksum differs)")
+    if size > expected:
+        raise LabError(f"{file.name} is too long: {size:,} bytes, not {expected:,}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from labsupport.core.errors import LabError
 
@@ -21,7 +21,7 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Fit:
+class Framing:
     """How images are brought to one size.
 
     `size` scales the shorter side to that many pixels (bilinear, antialiased) and cuts the longer
@@ -35,11 +35,10 @@ class Fit:
     def __post_init__(self) -> None:
         for name, value in (("size", self.size), ("crop", self.crop)):
             if value is not None and value < 1:
-                raise LabError(
-                    f"{name} is {value}", f"give {name} as a number of pixels, 1 or more"
-                )
+                remedy = f"give {name} as a number of pixels, 1 or more"
+                raise LabError(f"{name} is {value}", remedy)
 
-    def shape(self, shape: Shape) -> Shape:
+    def shape(self, shape: Sequence[int]) -> Shape:
         """What becomes of images of `shape` (C, H, W). Raises LabError if the crop is larger."""
         channels, height, width = shape
         if self.size is not None:
@@ -55,47 +54,32 @@ class Fit:
 
     def __call__(self, images: Tensor) -> Tensor:
         """The uint8 images (N, C, H, W), resized and cropped, uint8 again."""
-        self.shape((images.shape[1], images.shape[2], images.shape[3]))
+        self.shape(images.shape[1:])
         if self.size is not None:
-            images = center(resized(images, self.size), self.size)
-        return images if self.crop is None else center(images, self.crop)
+            images = center_crop(_resize(images, self.size), self.size)
+        return images if self.crop is None else center_crop(images, self.crop)
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images (N, C, H, W) with the shorter side scaled to `size` pixels."""
-    height, width = images.shape[-2:]
-    shorter = min(height, width)
+def _resize(images: Tensor, size: int) -> Tensor:
+    """uint8 images (N, C, H, W) with the shorter side scaled to `size` pixels.
+
+    As torchvision's `resize`, whose import would take every kernel seconds.
+    """
+    shorter = min(images.shape[-2:])
     if shorter == size:
         return images
-    target = [round(height * size / shorter), round(width * size / shorter)]
+    target = [round(side * size / shorter) for side in images.shape[-2:]]
     chunks = [
-        functional.interpolate(part.float(), target, mode="bilinear", antialias=True)
-        .round_()
-        .clamp_(0, 255)
-        .to(torch.uint8)
-        for part in torch.split(images, CHUNK)
+        interpolate(chunk.float(), target, mode="bilinear", antialias=True).round_().clamp_(0, 255)
+        for chunk in torch.split(images, CHUNK)
     ]
-    return torch.cat(chunks)
+    return torch.cat([chunk.to(torch.uint8) for chunk in chunks])
 
 
-def center(images: Tensor, size: int) -> Tensor:
+def center_crop(images: Tensor, size: int) -> Tensor:
     """The central size x size pixels of images (N, C, H, W); of two middles the upper left one."""
     top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
     return images[..., top : top + size, left : left + size]
-
-
-class Images(Protocol):
-    """A pool of labeled images of one shape."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The class of each image, int64 (N,)."""
-
-    def shape(self, fit: Fit) -> Shape:
-        """(C, H, W) of what `read` gives, without reading all images."""
-
-    def read(self, rows: Tensor, fit: Fit) -> Tensor:
-        """The images of these rows, fitted, uint8 (n, C, H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +96,13 @@ class InMemory:
                 "the set is damaged or mixed from two: get it again",
             )
 
-    def shape(self, fit: Fit) -> Shape:
-        """(C, H, W) after fitting."""
-        return fit.shape((self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3]))
+    def shape(self, framing: Framing) -> Shape:
+        """(C, H, W) after framing."""
+        return framing.shape(self.pixels.shape[1:])
 
-    def read(self, rows: Tensor, fit: Fit) -> Tensor:
-        """The images of these rows, fitted, uint8 (n, C, H, W)."""
-        return fit(self.pixels.index_select(0, rows)).contiguous()
+    def read(self, rows: Tensor, framing: Framing) -> Tensor:
+        """The images of these rows, framed, uint8 (n, C, H, W)."""
+        return framing(self.pixels.index_select(0, rows)).contiguous()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,62 +113,60 @@ class OnDisk:
     labels: Tensor
     channels: int = 3
 
-    def shape(self, fit: Fit) -> Shape:
-        """(C, H, W) after fitting, from the first file's header."""
-        with opened(self.files[0]) as image:
-            return fit.shape((self.channels, image.height, image.width))
+    def shape(self, framing: Framing) -> Shape:
+        """(C, H, W) after framing, from the first file's header."""
+        with _image_file(self.files[0]) as image:
+            return framing.shape((self.channels, image.height, image.width))
 
-    def read(self, rows: Tensor, fit: Fit) -> Tensor:
-        """The images of these rows, fitted, uint8 (n, C, H, W).
+    def read(self, rows: Tensor, framing: Framing) -> Tensor:
+        """The images of these rows, framed, uint8 (n, C, H, W).
 
         Raises LabError for a file that cannot be read and, naming size=, for images of
         different sizes. One thread: for small images more of them are slower.
         """
-        pixels = torch.empty((len(rows), *self.shape(fit)), dtype=torch.uint8)
+        pixels = torch.empty((len(rows), *self.shape(framing)), dtype=torch.uint8)
         for position, row in enumerate(rows.tolist()):
-            pixels[position] = self._one(row, fit, pixels.shape[1:])
+            image = framing(_decode(self.files[row], self.channels)[None])[0]
+            if image.shape != pixels.shape[1:]:
+                raise LabError(
+                    f"images differ in size: {self.files[row]} is {spelled(image.shape)}, "
+                    f"the first one {spelled(pixels.shape[1:])}",
+                    "give size=N (in a lab: -p size=N), to which all are brought",
+                )
+            pixels[position] = image
         return pixels
 
-    def _one(self, row: int, fit: Fit, shape: torch.Size) -> Tensor:
-        image = fit(decoded(self.files[row], self.channels)[None])[0]
-        if image.shape != shape:
-            raise LabError(
-                f"images differ in size: {self.files[row]} is {spelled(image.shape)}, "
-                f"the first one {spelled(shape)}",
-                "give size=N (in a lab: -p size=N), to which all are brought",
-            )
-        return image
+
+Images = InMemory | OnDisk  # a pool of labeled images of one shape
 
 
 def spelled(shape: Sequence[int]) -> str:
     """A shape (C, H, W) for the reader."""
-    return " x ".join(str(length) for length in shape)
+    return " x ".join(map(str, shape))
 
 
-def opened(file: Path) -> Image.Image:
-    """An image file, its header read. Raises LabError naming the file if it is no image."""
+@contextmanager
+def _image_file(file: Path) -> Iterator[Image.Image]:
+    """An open image file. Raises LabError naming the file if it cannot be read."""
     try:
-        return Image.open(file)
+        with Image.open(file) as image:
+            yield image
     except UNREADABLE as error:
         raise LabError(f"cannot read the image {file}: {error}", "repair or remove it") from error
 
 
-def decoded(file: Path, channels: int) -> Tensor:
+def _decode(file: Path, channels: int) -> Tensor:
     """The pixels of an image file as uint8 (C, H, W), channels 1 (gray) or 3 (color)."""
-    with opened(file) as image:
+    with _image_file(file) as image:
         if image.mode.startswith(("I", "F")):
             raise LabError(f"{file} has more than 8 bits per pixel", "convert the images to 8 bits")
-        try:
-            pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-        except UNREADABLE as error:
-            problem = f"cannot read the image {file}: {error}"
-            raise LabError(problem, "repair or remove it") from error
-    return torch.from_numpy(pixels).reshape(image.height, image.width, channels).permute(2, 0, 1)
+        pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
 def is_gray(file: Path) -> bool:
     """Whether an image file has no color, by its header."""
-    with opened(file) as image:
+    with _image_file(file) as image:
         return image.mode in ("1", "L", "LA")
 
 
@@ -203,10 +185,10 @@ class Raw:
     def __post_init__(self) -> None:
         for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             if images is not None:
-                check_labels(part, images.labels, len(self.classes))
+                _check_labels(part, images.labels, len(self.classes))
 
 
-def check_labels(part: str, labels: Tensor, classes: int) -> None:
+def _check_labels(part: str, labels: Tensor, classes: int) -> None:
     """Raises LabError unless there are labels and all lie in 0 ... classes-1."""
     if not len(labels):
         raise LabError(f"the {part} part has no images", "see data/README.md for the layout")

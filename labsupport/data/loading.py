@@ -8,17 +8,10 @@ import psutil
 import torch
 
 from labsupport.core.errors import LabError
-from labsupport.data.images import Fit
+from labsupport.data.images import Framing
+from labsupport.data.partition import Partition, partition
 from labsupport.data.sources import read
-from labsupport.data.splits import (
-    Shares,
-    Split,
-    Splits,
-    hashed,
-    normalized,
-    shared_out,
-    statistics,
-)
+from labsupport.data.splits import Split, Splits, hash_tensors, normalized, statistics
 
 BYTES_PER_PIXEL = 5  # float32, and uint8 while it is normalized
 
@@ -37,20 +30,20 @@ def load(
     """A set in train, validation and test parts, held as normalized tensors on the device.
 
     `name` is one of NAMES, `folder:PATH` or `csv:PATH`; `data_dir` the folder of the sets, else
-    LABS_DATA, else the repository's data folder. `seed` deals train and validation; the test part
+    LABS_DATA, else the course's data folder. `seed` deals train and validation; the test part
     never changes. `size` resizes and `crop` cuts the center, in pixels. `max_train` keeps that
     many training images, drawn by chance. An absent torchvision set is downloaded.
     Raises LabError for whatever is wrong with these or with the set, and when it does not fit in
     memory (then `stream` is the way).
     """
-    fit, place = Fit(size, crop), usable(device)
+    framing, place = Framing(size, crop), usable_device(device)
     raw = read(name, data_dir)
-    shares = shared_out(raw, seed, val_fraction, max_train)
-    check_memory(name, shares, fit, place)
-    pixels = [share.read(fit) for share in shares]
-    labels = [share.labels for share in shares]
+    parts = partition(raw, seed, val_fraction, max_train)
+    _check_memory(name, parts, framing, place)
+    pixels = [part.read(framing) for part in parts]
+    labels = [part.labels for part in parts]
     mean, std = statistics(pixels[0])
-    fingerprint = hashed(pixels + labels)
+    fingerprint = hash_tensors(pixels + labels)
     train, val, test = (
         Split(normalized(x, mean, std, place), y.to(place))
         for x, y in zip(pixels, labels, strict=True)
@@ -58,7 +51,7 @@ def load(
     return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)
 
 
-def usable(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
     """The device, proved by a first allocation. Raises LabError if it is not there."""
     try:
         return torch.empty(0, device=device).device
@@ -67,10 +60,10 @@ def usable(device: str | torch.device) -> torch.device:
         raise LabError(f"the device {device} cannot be used: {reason}", 'use "cpu"') from error
 
 
-def check_memory(name: str, shares: Shares, fit: Fit, device: torch.device) -> None:
+def _check_memory(name: str, parts: Partition, framing: Framing, device: torch.device) -> None:
     """Raises LabError if the tensors of these parts would not fit in the device's free memory."""
-    pixels = torch.Size(shares.image_shape(fit)).numel() * sum(len(share.rows) for share in shares)
-    needed, free = pixels * BYTES_PER_PIXEL, free_bytes(device)
+    pixels = torch.Size(parts.image_shape(framing)).numel() * sum(len(part.rows) for part in parts)
+    needed, free = pixels * BYTES_PER_PIXEL, _free_bytes(device)
     if needed > free:
         raise LabError(
             f"{name} needs {needed / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB are free",
@@ -79,7 +72,7 @@ def check_memory(name: str, shares: Shares, fit: Fit, device: torch.device) -> N
         )
 
 
-def free_bytes(device: torch.device) -> int:
+def _free_bytes(device: torch.device) -> int:
     """Memory in bytes that is free on the device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -40,12 +40,6 @@ def shifts(most: int) -> list[tuple[int, int]]:
 
 
 def with_shifts(split: Split, most: int) -> Iterator[Split]:
-    """A split once per shift in `shifts(most)`, labels unchanged, each made when asked for."""
+    """A split once per shift in `shifts(most)`, else unchanged, each made when asked for."""
     for shift in shifts(most):
-        yield Split(shifted(split.x, *shift), split.y)
-
-
-def randomly_shifted(x: Tensor, most: int, generator: torch.Generator | None = None) -> Tensor:
-    """Images (N, C, H, W), all moved by the same shift, drawn from `shifts(most)`."""
-    moves = shifts(most)
-    return shifted(x, *moves[int(torch.randint(len(moves), (), generator=generator))])
+        yield replace(split, x=shifted(split.x, *shift))

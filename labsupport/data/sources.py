@@ -6,46 +6,25 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
 from labsupport.data.idx import idx_files, read_idx, read_mnist
 from labsupport.data.images import Raw
-from labsupport.data.named import (
-    ByHand,
-    Embedded,
-    Status,
-    Torchvision,
-    from_cifar,
-    from_stl,
-)
+from labsupport.data.named import ByHand, Embedded, Status, Torchvision, read_cifar, read_stl
 from labsupport.data.table import read_csv
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}
+CIFAR10 = ("cifar-10-batches-py/batches.meta",), ("cifar-10-python.tar.gz",)
+STL10 = ("stl10_binary/class_names.txt",), ("stl10_binary.tar.gz",)
 SOURCES: dict[str, Embedded | Torchvision | ByHand] = {
     "mnist5k": Embedded(),
     "mnist": Torchvision("MNIST", idx_files("MNIST"), idx_files("MNIST", ".gz"), 12, read_mnist),
     "fashion_mnist": Torchvision(
-        "FashionMNIST",
-        idx_files("FashionMNIST"),
-        idx_files("FashionMNIST", ".gz"),
-        31,
-        read_idx,
+        "FashionMNIST", idx_files("FashionMNIST"), idx_files("FashionMNIST", ".gz"), 31, read_idx
     ),
-    "cifar10": Torchvision(
-        "CIFAR10",
-        ("cifar-10-batches-py/batches.meta",),
-        ("cifar-10-python.tar.gz",),
-        170,
-        from_cifar,
-    ),
-    "stl10": Torchvision(
-        "STL10",
-        ("stl10_binary/class_names.txt",),
-        ("stl10_binary.tar.gz",),
-        2640,
-        from_stl,
-    ),
+    "cifar10": Torchvision("CIFAR10", *CIFAR10, 170, read_cifar),
+    "stl10": Torchvision("STL10", *STL10, 2640, read_stl),
     "tiny_imagenet": ByHand("tiny-imagenet-200", read_tiny_imagenet),
     "imagenet": ByHand("imagenet", read_imagenet),
 }
@@ -59,28 +38,23 @@ def read(name: str, data_dir: str | Path | None = None) -> Raw:
     if name in SOURCES:
         return SOURCES[name].read(name, folder)
     kind, _, path = name.partition(":")
-    return PATH_READERS[kind](resolved(path, folder))
-
-
-def is_known(name: str) -> bool:
-    """Whether `load` understands the name; the set itself may still be absent."""
-    kind, _, path = name.partition(":")
-    return name in SOURCES or (kind in PATH_READERS and path != "")
+    return PATH_READERS[kind](find_path(path, folder))
 
 
 def check_name(name: str) -> None:
     """Raises LabError, with the right names, for one that `load` does not understand."""
-    if not is_known(name):
+    kind, _, path = name.partition(":")
+    if name not in SOURCES and not (kind in PATH_READERS and path):
         right = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in PATH_READERS)])
         raise LabError(f"there is no data set {name!r}", f"choose one of {right}")
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
-    """Where sets lie: the argument, else LABS_DATA, else the repository's data folder."""
-    return Path(data_dir or os.environ.get("LABS_DATA") or REPOSITORY / "data").expanduser()
+    """Where sets lie: the argument, else LABS_DATA, else the course's data folder."""
+    return Path(data_dir or os.environ.get("LABS_DATA") or course_root() / "data").expanduser()
 
 
-def resolved(path: str, folder: Path) -> Path:
+def find_path(path: str, folder: Path) -> Path:
     """A path of the user's, relative to the current folder or, if not there, to the data folder.
 
     Raises LabError if it is in neither.
@@ -91,13 +65,13 @@ def resolved(path: str, folder: Path) -> Path:
     raise LabError(f"there is no {path}, neither here nor in {folder}", "check the path")
 
 
-def located(name: str, folder: Path) -> str:
+def absolute_name(name: str, folder: Path) -> str:
     """The name of a set with the path in it, if it has one, absolute: the same from any folder.
 
     Raises LabError if there is nothing at the path.
     """
     kind, colon, path = name.partition(":")
-    return f"{kind}:{resolved(path, folder).resolve()}" if colon else name
+    return f"{kind}:{find_path(path, folder).resolve()}" if colon else name
 
 
 def status(data_dir: str | Path | None = None) -> list[Status]:
@@ -111,8 +85,7 @@ def fetch(name: str, data_dir: str | Path | None = None) -> None:
 
     Raises LabError if it cannot be had.
     """
-    if name not in SOURCES:
-        check_name(name)
-        read(name, data_dir)
-    else:
+    if name in SOURCES:
         SOURCES[name].fetch(name, data_folder(data_dir))
+    else:
+        read(name, data_dir)

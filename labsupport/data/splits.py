@@ -1,10 +1,10 @@
-"""Train, validation and test parts: who goes where, normalization, and batches without a loader."""
+"""Train, validation and test parts: normalization, and batches without a loader."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol
 
 import torch
@@ -12,22 +12,37 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from labsupport.core.errors import LabError
-from labsupport.data.images import Fit, Images, Raw, Shape, spelled
+from labsupport.data.images import Shape
 
-TEST_FRACTION = 0.2  # of a set without a test part of its own
-TEST_SEED = 0  # fixed, so that the test part is the same for every seed
 Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+class Batch(NamedTuple):
+    """Images `x` (n, C, H, W), labels `y` (n,), and what else is known of each image, by name."""
+
+    x: Tensor
+    y: Tensor
+    extras: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """One part of a set, whole on the device.
 
-    `x` is float32 (N, C, H, W), normalized; `y` is int64 (N,).
+    `x` is float32 (N, C, H, W), normalized; `y` is int64 (N,). `extras` are further tensors with a
+    row per image, such as a teacher's logits (N, classes), by name.
+    Raises LabError for extras of another length.
     """
 
     x: Tensor
     y: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, extra in self.extras.items():
+            if len(extra) != len(self.x):
+                problem = f"{len(extra)} rows of {name!r} for {len(self.x)} images"
+                raise LabError(problem, "give one row per image")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -54,16 +69,31 @@ class Split:
             return zip(
                 torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True
             )
-        return self._shuffled(batch_size, generator)
+        return ((part.x, part.y) for part in Split(self.x, self.y)._shuffled(batch_size, generator))
 
-    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Batches:
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches with the extras of their images.
+
+        Raises LabError for a batch size below 1.
+        """
+        check_batch_size(batch_size)
+        return (Batch(p.x, p.y, p.extras) for p in self._shuffled(batch_size, generator))
+
+    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Split]:
         order = torch.randperm(len(self), generator=generator, device=generator.device)
-        for rows in torch.split(order.to(self.device), batch_size):
-            yield self.x.index_select(0, rows), self.y.index_select(0, rows)
+        return map(self.select, torch.split(order.to(self.device), batch_size))
+
+    def select(self, rows: Tensor) -> Split:
+        """The images of some rows, int64 (n,), in that order, as a copy."""
+        return self._each(lambda tensor: tensor.index_select(0, rows))
 
     def take(self, n: int) -> Split:
         """The first n images, as a view."""
-        return Split(self.x[:n], self.y[:n])
+        return self._each(lambda tensor: tensor[:n])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Split:
+        extras = {name: change(extra) for name, extra in self.extras.items()}
+        return Split(change(self.x), change(self.y), extras)
 
 
 class Batched(Protocol):
@@ -81,6 +111,9 @@ class Batched(Protocol):
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
         """Pairs (x, y) that go once through the part."""
+
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches with the extras of their images."""
 
 
 Part = TypeVar("Part", bound=Batched, default=Split)
@@ -125,83 +158,6 @@ def check_batch_size(batch_size: int) -> None:
         raise LabError(f"the batch size is {batch_size}", "choose 1 or more")
 
 
-class Share(NamedTuple):
-    """Some rows of a pool of images: one part of a set before it is read."""
-
-    images: Images
-    rows: Tensor
-
-    @property
-    def labels(self) -> Tensor:
-        """The class of each row, int64 (n,)."""
-        return self.images.labels[self.rows]
-
-    def read(self, fit: Fit) -> Tensor:
-        """The images, uint8 (n, C, H, W)."""
-        return self.images.read(self.rows, fit)
-
-
-class Shares(NamedTuple):
-    """The three parts of a set before they are read."""
-
-    train: Share
-    val: Share
-    test: Share
-
-    def image_shape(self, fit: Fit) -> Shape:
-        """(C, H, W) of all images. Raises LabError if the parts differ in it."""
-        shapes = [share.images.shape(fit) for share in self]
-        for part, shape in zip(self._fields, shapes, strict=True):
-            if shape != shapes[0]:
-                raise LabError(
-                    f"the {part} images are {spelled(shape)}, those of train {spelled(shapes[0])}",
-                    "give size=N (in a lab: -p size=N), to which all are brought",
-                )
-        return shapes[0]
-
-
-def shared_out(raw: Raw, seed: int, val_fraction: float, max_train: int | None = None) -> Shares:
-    """Deal a set into its three parts, by chance and without regard to the classes.
-
-    A missing test part is a fifth of train, dealt with a fixed seed: it is the same for every
-    `seed`. A missing validation part is `val_fraction` of what is left. `max_train` keeps that
-    many training images. Raises LabError for a fraction outside (0, 1) or too few images.
-    """
-    if not 0 < val_fraction < 1:
-        problem = f"val_fraction is {val_fraction}"
-        raise LabError(problem, "choose a fraction between 0 and 1, for example 0.1")
-    if max_train is not None and max_train < 1:
-        raise LabError(f"max_train is {max_train}", "choose 1 or more, or leave it out")
-    rows = torch.arange(len(raw.train.labels))
-    test, val = own(raw.test), own(raw.val)
-    if test is None:
-        held, rows = held_out(rows, TEST_FRACTION, TEST_SEED)
-        test = Share(raw.train, held)
-    if val is None:
-        held, rows = held_out(rows, val_fraction, seed)
-        val = Share(raw.train, held)
-    return Shares(Share(raw.train, shuffled(rows, seed)[:max_train]), val, test)
-
-
-def own(images: Images | None) -> Share | None:
-    """All rows of a part that a set brings along, in their order."""
-    return None if images is None else Share(images, torch.arange(len(images.labels)))
-
-
-def held_out(rows: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Deal rows into two: `fraction` of them (at least one), and the rest (at least one)."""
-    if len(rows) < 2:
-        raise LabError("there are too few images to split", "bring at least three")
-    count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-    order = shuffled(rows, seed)
-    return order[:count], order[count:]
-
-
-def shuffled(rows: Tensor, seed: int) -> Tensor:
-    """The rows in an order that depends on the seed alone."""
-    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-
-
 def statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of uint8 images (N, C, H, W), for pixels in [0, 1].
 
@@ -230,7 +186,7 @@ def normalized(
     return x.sub_(shift).div_(scale)
 
 
-def hashed(tensors: list[Tensor]) -> str:
+def hash_tensors(tensors: list[Tensor]) -> str:
     """32 hexadecimal digits that stand for the tensors' shapes, types and values."""
     digest = hashlib.sha256()
     for tensor in tensors:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 
 import torch
@@ -17,59 +19,47 @@ from torch.utils.data import (
 )
 
 from labsupport.core.errors import LabError
-from labsupport.data.images import Fit, Shape
-from labsupport.data.loading import usable
+from labsupport.data.images import Framing, Shape
+from labsupport.data.loading import usable_device
+from labsupport.data.partition import Subset, partition
 from labsupport.data.sources import read
 from labsupport.data.splits import (
+    Batch,
     Batches,
-    Share,
     Splits,
     check_batch_size,
-    hashed,
+    hash_tensors,
     normalized,
-    shared_out,
     statistics,
 )
 
 SAMPLE = 5000  # training images from which mean and standard deviation are taken
 
 
-class Stored(Dataset[tuple[Tensor, Tensor]]):
-    """Images of a share by the batch: normalized float32 (n, C, H, W) with their classes (n,)."""
-
-    def __init__(
-        self,
-        share: Share,
-        fit: Fit,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        self.share, self.fit, self.mean, self.std = share, fit, mean, std
-
-    def __len__(self) -> int:
-        return len(self.share.rows)
-
-    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        part = Share(self.share.images, self.share.rows[indices])
-        x = normalized(part.read(self.fit), self.mean, self.std, torch.device("cpu"))
-        return x, part.labels
-
-
 @dataclass(frozen=True, eq=False)
-class StreamedSplit:
+class StreamedSplit(Dataset[tuple[Tensor, Tensor]]):
     """One part of a set that is read from disk batch by batch, with Split's protocol."""
 
-    stored: Stored
+    subset: Subset
+    framing: Framing
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     device: torch.device
     workers: int = 0
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.subset.rows)
+
+    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Some images, normalized, float32 (n, C, H, W), and their classes (n,), on the CPU."""
+        chosen = Subset(self.subset.images, self.subset.rows[indices])
+        pixels = chosen.read(self.framing)
+        return normalized(pixels, self.mean, self.std, torch.device("cpu")), chosen.labels
 
     @property
     def image_shape(self) -> Shape:
         """(C, H, W)."""
-        return self.stored.share.images.shape(self.stored.fit)
+        return self.subset.images.shape(self.framing)
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
         """Pairs (x, y) on the device that go once through the part; shuffled with a generator.
@@ -78,6 +68,10 @@ class StreamedSplit:
         """
         check_batch_size(batch_size)
         return self._batches(batch_size, generator)
+
+    def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Shuffled batches, as `batches` gives them; a streamed part has no extras."""
+        return starmap(Batch, self.batches(batch_size, generator))
 
     def _batches(self, batch_size: int, generator: torch.Generator | None) -> Batches:
         try:
@@ -91,12 +85,10 @@ class StreamedSplit:
         self, batch_size: int, generator: torch.Generator | None
     ) -> DataLoader[tuple[Tensor, Tensor]]:
         order: Sampler[int] = (
-            SequentialSampler(self.stored)
-            if generator is None
-            else RandomSampler(self.stored, generator=generator)
+            RandomSampler(self, generator=generator) if generator else SequentialSampler(self)
         )
         return DataLoader(
-            self.stored,
+            self,
             batch_size=None,  # the sampler hands out whole batches, which are decoded together
             sampler=BatchSampler(order, batch_size, drop_last=False),
             generator=generator,
@@ -106,10 +98,7 @@ class StreamedSplit:
 
     def take(self, n: int) -> StreamedSplit:
         """The first n images, still on disk."""
-        stored = self.stored
-        share = Share(stored.share.images, stored.share.rows[:n])
-        short = Stored(share, stored.fit, stored.mean, stored.std)
-        return StreamedSplit(short, self.device, self.workers)
+        return replace(self, subset=Subset(self.subset.images, self.subset.rows[:n]))
 
 
 def stream(
@@ -133,15 +122,13 @@ def stream(
     """
     if workers < 0:
         raise LabError(f"workers is {workers}", "choose 0 or more")
-    fit, place = Fit(size, crop), usable(device)
+    framing, place = Framing(size, crop), usable_device(device)
     raw = read(name, data_dir)
-    shares = shared_out(raw, seed, val_fraction, max_train)
-    shares.image_shape(fit)  # refuses parts that differ
-    sample = Share(shares.train.images, shares.train.rows[:SAMPLE]).read(fit)
+    parts = partition(raw, seed, val_fraction, max_train)
+    parts.image_shape(framing)  # refuses parts that differ
+    sample = Subset(parts.train.images, parts.train.rows[:SAMPLE]).read(framing)
     mean, std = statistics(sample)
-    known = [part for share in shares for part in (share.rows, share.labels)]
-    fingerprint = hashed([sample, *known])
-    train, val, test = (
-        StreamedSplit(Stored(share, fit, mean, std), place, workers) for share in shares
-    )
+    known = [tensor for part in parts for tensor in (part.rows, part.labels)]
+    fingerprint = hash_tensors([sample, *known])
+    train, val, test = (StreamedSplit(part, framing, mean, std, place, workers) for part in parts)
     return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)

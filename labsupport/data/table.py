@@ -18,8 +18,8 @@ from labsupport.data.images import InMemory, Raw
 
 ROWS = 4096  # read at a time, so that only the uint8 pixels of a large file are ever held
 RAMP = 17  # a first row 0, 1, 2, ... of at least this length is taken for column numbers
-LAYOUT = "each row is a label and its pixels, 0 to 255, parted by commas (data/README.md)"
-LABELS = 99_999  # the largest label; more is a sign of mixed up columns
+LAYOUT = "each row is a label and its pixels, 0 to 255, separated by commas (data/README.md)"
+MAX_LABEL = 99_999  # the largest label; more is a sign that columns are mixed up
 
 
 def read_csv(path: Path) -> Raw:
@@ -42,16 +42,15 @@ def read_csv(path: Path) -> Raw:
 def read_file(file: Path) -> InMemory:
     """All images of one CSV file, with or without a header. Raises LabError naming the row."""
     try:
-        check_memory(file)
-        found = list(blocks(file))
+        _check_memory(file)
+        found = list(_blocks(file))
     except (OSError, ValueError, csv.Error) as error:  # also pandas' errors and wrong characters
         raise LabError(f"cannot read {file}: {error}", LAYOUT) from error
     labels, pixels = (torch.cat(parts) for parts in zip(*found, strict=True))
-    channels, side = square(file, pixels.shape[1])
-    return InMemory(pixels.reshape(-1, channels, side, side), labels)
+    return InMemory(pixels.reshape(-1, *_image_shape(file, pixels.shape[1])), labels)
 
 
-def check_memory(file: Path) -> None:
+def _check_memory(file: Path) -> None:
     """Raises LabError for a file that is larger than the free memory."""
     size, free = file.stat().st_size, psutil.virtual_memory().available
     if size > free:
@@ -61,31 +60,31 @@ def check_memory(file: Path) -> None:
         )
 
 
-def header_lines(file: Path) -> int:
+def _header_lines(file: Path) -> int:
     """How many lines to skip: those up to the header, 0 if the first row is already an image."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
         first = next((row for row in reader if row), [])
-        return reader.line_num if is_header(first) else 0
+        return reader.line_num if _is_header(first) else 0
 
 
-def is_header(row: list[str]) -> bool:
-    """Whether a first row names columns: most of its cells are names, or its pixels are counted.
+def _is_header(row: list[str]) -> bool:
+    """Whether a first row names columns: most of its cells are names, or its pixels are numbered.
 
-    Counted is label, 0, 1, ... or label, 1, 2, ... and also 0, 1, 2, ... alone, which pandas
+    Numbered is label, 0, 1, ... or label, 1, 2, ... and also 0, 1, 2, ... alone, which pandas
     writes for columns without names. Any other row is an image: a wrong cell in it is reported,
     where a row taken for a header would be lost without a word.
     """
-    names = [cell for cell in row if not is_number(cell)]
-    counted = [str(number) for number in range(len(row))]
+    names = [cell for cell in row if not _is_number(cell)]
+    numbered = [str(number) for number in range(len(row))]
     if 2 * len(names) > len(row):
         return True
     if names:
-        return names == row[:1] and row[1:] in (counted[:-1], counted[1:])
-    return len(row) >= RAMP and row == counted
+        return names == row[:1] and row[1:] in (numbered[:-1], numbered[1:])
+    return len(row) >= RAMP and row == numbered
 
 
-def is_number(cell: str) -> bool:
+def _is_number(cell: str) -> bool:
     """Whether a cell is a number; an empty one is a missing number rather than a name."""
     try:
         float(cell or "0")
@@ -94,41 +93,36 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def blocks(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
+def _blocks(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
     """Labels (n,) and pixels (n, P) of some rows at a time."""
-    with pd.read_csv(
-        file,
-        header=None,
-        skiprows=header_lines(file),
-        chunksize=ROWS,
-        low_memory=False,
-        encoding="utf-8-sig",
-    ) as frames:
+    skipped = _header_lines(file)
+    rows = pd.read_csv(file, header=None, skiprows=skipped, chunksize=ROWS, low_memory=False)
+    with rows as frames:
         for frame in frames:
-            numbers = checked(file, frame)
+            numbers = _numbers(file, frame)
             yield numbers[:, 0].long(), numbers[:, 1:].to(torch.uint8)
 
 
-def checked(file: Path, frame: pd.DataFrame) -> Tensor:
+def _numbers(file: Path, frame: pd.DataFrame) -> Tensor:
     """The cells as float64. Raises LabError naming the first one that is no label or pixel."""
     numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    most = np.full(numbers.shape[1], 255)
-    most[0] = LABELS
-    right = (numbers >= 0) & (numbers <= most) & (numbers == np.floor(numbers))
+    largest = np.full(numbers.shape[1], 255)
+    largest[0] = MAX_LABEL
+    right = (numbers >= 0) & (numbers <= largest) & (numbers == np.floor(numbers))
     if not right.all():
         row, column = np.argwhere(~right)[0]
         cell, what = frame.iat[row, column], f"pixel {column}" if column else "label"
         raise LabError(
             f"{file}, row {frame.index[row] + 1} of the data: {what} is {cell!r}",
-            f"a whole number from 0 to {most[column]} belongs there: {LAYOUT}",
+            f"a whole number from 0 to {largest[column]} belongs there: {LAYOUT}",
         )
     return torch.tensor(numbers)  # a copy: pandas lends its memory for reading only
 
 
-def square(file: Path, pixels: int) -> tuple[int, int]:
-    """Channels and side of a square image of so many pixels. Raises LabError if there is none."""
+def _image_shape(file: Path, pixels: int) -> tuple[int, int, int]:
+    """(C, H, W) of a square image of so many pixels. Raises LabError if there is none."""
     for channels in (1, 3):
         side = isqrt(pixels // channels)
         if pixels and side * side * channels == pixels:
-            return channels, side
+            return channels, side, side
     raise LabError(f"{file} has {pixels} pixels per row, not a square, nor three times one", LAYOUT)

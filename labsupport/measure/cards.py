@@ -1,4 +1,4 @@
-"""The scorecard filled in: accuracy, counts, bytes, memory and clocked latency of networks."""
+"""The scorecard filled in: accuracy, cost, bytes, memory and clocked latency of networks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from torch import nn
 
 from labsupport.data import Splits
 from labsupport.measure.clocking import Clocking
-from labsupport.measure.counts import cross_checked
-from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.measure.memory import inference_peak, training_peak
-from labsupport.training import predict
+from labsupport.network.cost import parameter_count, predict_with_cost
+from labsupport.network.storage import file_bytes
 
 Figures = dict[str, float | int]
 
@@ -28,15 +27,19 @@ def measure(
 ) -> dict[str, Figures]:
     """The figures of each network for `Results.score`, networks clocked against each other.
 
-    Accuracy and agreement are on the test part, agreement with the first network; latencies are
-    for one image and for `large_batch` images, training memory for a step of `train_batch`.
+    Accuracy, agreement (with the first network) and the mean MACs of an image are on the test
+    part; latencies are for one image and for `large_batch` images, training memory for a step of
+    `train_batch`.
     """
-    first = predict(next(iter(models.values())), splits.test).argmax(1)
-    figures = {name: _counted(model, splits, train_batch) for name, model in models.items()}
+    figures, answers = {}, {}
     for name, model in models.items():
-        answers = predict(model, splits.test).argmax(1)
-        figures[name]["accuracy"] = (answers == splits.test.y).double().mean().item()
-        figures[name]["agreement"] = (answers == first).double().mean().item()
+        logits, cost = predict_with_cost(model, splits.test)
+        answers[name] = logits.argmax(1)
+        figures[name] = _sizes(model, splits, train_batch) | {"macs": round(cost.fp_macs)}
+    first = next(iter(answers.values()))
+    for name, labels in answers.items():
+        figures[name]["accuracy"] = (labels == splits.test.y).double().mean().item()
+        figures[name]["agreement"] = (labels == first).double().mean().item()
     large = splits.test.take(large_batch).x
     for size, x in (("b1", large[:1]), ("large", large)):
         clocking = clock(models, x, rounds=rounds, threads=threads)
@@ -61,13 +64,11 @@ def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -
     }
 
 
-def _counted(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
-    counts = cross_checked(model, splits.input_shape)
+def _sizes(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     batch = splits.train.take(train_batch)
     return {
-        "parameters": counts.parameters,
-        "macs": counts.macs,
-        "disk_bytes": disk_bytes(model),
+        "parameters": parameter_count(model),
+        "disk_bytes": file_bytes(model),
         "memory_train_bytes": training_peak(model, batch.x, batch.y).total,
         "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import pandas as pd
 
@@ -28,26 +28,7 @@ ADD_PJ: dict[str, float] = {"fp32": 0.9, "fp16": 0.4, "int8": 0.1}
 # Picojoules of one 32-bit word: an SRAM of 32 KB, a DRAM.
 WORD_PJ: dict[str, float] = {"sram": 5.0, "dram": 640.0}
 BITS: dict[str, int] = {"fp32": 32, "fp16": 16, "int8": 8}
-
-
-class Counted(Protocol):
-    """What the model needs to know of a network; `Counts` has it."""
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases."""
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one example."""
-
-    @property
-    def bias_adds(self) -> int:
-        """Additions of biases for one example."""
-
-    @property
-    def activations(self) -> int:
-        """Output elements of all layers for one example."""
+UNPRICED = ["int8_macs", "binary_ops", "lookups"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,7 @@ class Energy:
 
 
 def energy(
-    counts: Counted,
+    layers: pd.DataFrame,
     *,
     precision: Precision = "fp32",
     weight_bits: float | None = None,
@@ -74,9 +55,10 @@ def energy(
 ) -> Energy:
     """Modeled energy per image: arithmetic, fetching weights, writing and reading activations.
 
-    Weights are fetched once per batch, with `weight_bits` each (by default those of `precision`);
-    each activation is written to and read from SRAM once. Raises LabError for a batch, bits,
-    precision or store that the model does not know.
+    `layers` are the network's `layer_costs`, its MACs taken as if computed in `precision`. Weights
+    are fetched once per batch, with `weight_bits` each (by default those of `precision`); each
+    activation is written to and read from SRAM once. Raises LabError for a batch, bits, precision,
+    store or kind of operation that the model does not know.
     """
     bits = BITS.get(precision, 0) if weight_bits is None else weight_bits
     if precision not in BITS or weights_from not in WORD_PJ or bits <= 0 or batch < 1:
@@ -85,11 +67,15 @@ def energy(
             f"precision is one of {', '.join(BITS)}, weights come from {' or '.join(WORD_PJ)}, "
             "bits and batch are positive",
         )
+    if layers[UNPRICED].any(axis=None):
+        raise LabError("no energy figure for integer MACs, binary operations or look-ups")
+    totals = layers[["parameters", "macs", "additions", "activations"]].sum()
     add, multiply = ADD_PJ[precision], MULTIPLY_PJ[precision]
-    weight_words = counts.parameters * bits / WORD_BITS
-    activation_words = 2 * counts.activations * BITS[precision] / WORD_BITS
+    weight_words = totals["parameters"] * bits / WORD_BITS
+    activation_words = 2 * totals["activations"] * BITS[precision] / WORD_BITS
+    arithmetic = totals["macs"] * (multiply + add) + totals["additions"] * add
     return Energy(
-        arithmetic_uj_model=(counts.macs * (multiply + add) + counts.bias_adds * add) / PJ_PER_UJ,
+        arithmetic_uj_model=arithmetic / PJ_PER_UJ,
         weights_uj_model=weight_words * WORD_PJ[weights_from] / batch / PJ_PER_UJ,
         activations_uj_model=activation_words * WORD_PJ["sram"] / PJ_PER_UJ,
     )

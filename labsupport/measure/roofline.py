@@ -15,9 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from labsupport.core.errors import LabError
 from labsupport.measure.clocking import Turn, clock_turns
-from labsupport.measure.counts import layer_macs
-from labsupport.network.calls import hooked, run
+from labsupport.network.calls import is_leaf
+from labsupport.network.cost import batch_cost
+from labsupport.network.counting import Call, count_calls
 from labsupport.network.modes import evaluating
 
 WHOLE = "whole model"
@@ -49,7 +51,7 @@ class LayerCall:
     name: str
     layer: nn.Module
     x: Tensor
-    macs: int
+    macs: float
     moved_bytes: int
 
     @property
@@ -66,15 +68,12 @@ def layer_calls(model: nn.Module, x: Tensor) -> dict[str, LayerCall]:
     """
     calls: dict[str, LayerCall] = {}
 
-    def record(name: str, layer: nn.Module, x: Tensor, output: Tensor) -> None:
-        unique = name if name not in calls else f"{name} (call {len(calls)})"
-        weights = sum(tensor.nbytes for tensor in layer.parameters())
-        moved = weights + x.nbytes + output.nbytes
-        # Cloned, as a later layer that works in place would overwrite it.
-        calls[unique] = LayerCall(unique, layer, x.clone(), layer_macs(layer, output), moved)
+    def record(call: Call) -> None:
+        if is_leaf(call.module):
+            unique = call.name if call.name not in calls else f"{call.name} (call {len(calls)})"
+            calls[unique] = _layer_call(unique, call)
 
-    with hooked(model, record), evaluating(model), torch.inference_mode():
-        run(model, x)
+    count_calls(model, x, record)
     return calls
 
 
@@ -96,7 +95,8 @@ def profile_layers(
             {**turns, WHOLE: _turn(model, x, threads)}, rounds=rounds, calls=calls
         )
     times = {row["name"]: row for row in clocked.table.to_dict("records")}
-    whole = LayerCall(WHOLE, model, x, _sum(layers, "macs"), _sum(layers, "moved_bytes"))
+    moved = sum(call.moved_bytes for call in layers.values())
+    whole = LayerCall(WHOLE, model, x, batch_cost(model, x).fp_macs, moved)
     table = pd.DataFrame([_row(call, times[call.name]) for call in [*layers.values(), whole]])
     total = table["median_ms"].iloc[:-1].sum()
     return table.assign(share_pct_clocked=100 * table["median_ms"] / total)
@@ -132,6 +132,17 @@ def machine_peaks(threads: int = 1, *, device: str = "cpu", rounds: int = 5) -> 
     return Peaks(MATRIX**3 / product / 1e9, 2 * source.nbytes / copy / 1e9)
 
 
+def _layer_call(name: str, call: Call) -> LayerCall:
+    match call.inputs, call.output:
+        case (Tensor() as x, *_), Tensor() as output:
+            weights = sum(tensor.nbytes for tensor in call.module.parameters())
+            moved = weights + x.nbytes + output.nbytes
+            # Cloned, as a later layer that works in place would overwrite it.
+            return LayerCall(name, call.module, x.clone(), call.cost.fp_macs, moved)
+        case _:
+            raise LabError(f"layer {name} does not map one tensor to one tensor")
+
+
 def _best_seconds(
     call: Callable[[], object], threads: int, device: torch.device, rounds: int
 ) -> float:
@@ -154,7 +165,3 @@ def _row(call: LayerCall, times: dict[Hashable, Any]) -> dict[str, object]:
         "iqr_ms": times["iqr_ms"],
         "gmacs_per_s_clocked": call.macs / times["median_ms"] / 1e6,
     }
-
-
-def _sum(calls: dict[str, LayerCall], what: str) -> int:
-    return sum(getattr(call, what) for call in calls.values())

@@ -6,51 +6,56 @@ Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", s
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
-from labsupport.data import Split
-from labsupport.training import Objective, Step, predict
+from labsupport.data import Batch, Split
+from labsupport.training import Step, predict
+from labsupport.training.objectives import extra_of
+
+TEACHER = "teacher_logits"
 
 
-def taught(split: Split, teacher: nn.Module) -> Split:
-    """The split with the teacher's logits beside the labels: y is (N, 1 + classes).
+def with_teacher(split: Split, teacher: nn.Module) -> Split:
+    """The split with the teacher's logits (N, classes) as the extra `teacher_logits`.
 
     The teacher runs once over the split here and never again. Raises LabError for a split that has
     a teacher already.
     """
-    if split.y.dim() != 1:
-        raise LabError("the split has a teacher already", "give the split with its labels alone")
-    logits = predict(teacher, split)
-    return Split(split.x, torch.cat([split.y[:, None].float(), logits.float()], 1))
+    if TEACHER in split.extras:
+        raise LabError("the split has a teacher already", "give the split without a teacher")
+    return replace(split, extras={**split.extras, TEACHER: predict(teacher, split).float()})
 
 
-def soft_targets(temperature: float = 4.0, weight: float = 0.9) -> Objective:
-    """What `fit` descends on a taught split: `weight` for the teacher, the rest for the labels.
+@dataclass(frozen=True)
+class SoftTargets:
+    """What `fit` descends on a split with a teacher: its answers by `weight`, else the labels.
 
     The teacher's part is the cross-entropy with its softmax at the temperature, times the
     temperature squared, so that its gradient does not shrink with it.
     Raises LabError for a temperature that is not above 0 or a weight outside [0, 1], and, when
     called, without a teacher's logits or for those of other classes.
     """
-    if not 0 < temperature < math.inf or not 0 <= weight <= 1:
-        problem = f"a temperature of {temperature} with weight {weight}"
-        raise LabError(problem, "give a temperature above 0 and a weight from 0 to 1")
 
-    def objective(model: nn.Module, x: Tensor, y: Tensor) -> Step:
-        if y.dim() != 2:
-            raise LabError("there is no teacher beside the labels", "train on `taught(...)`")
-        labels, told = y[:, 0].long(), y[:, 1:]
-        logits = model(x)
-        if logits.shape != told.shape:
-            problem = f"{logits.shape[1]} classes learn from {told.shape[1]}"
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf or not 0 <= self.weight <= 1:
+            problem = f"a temperature of {self.temperature} with weight {self.weight}"
+            raise LabError(problem, "give a temperature above 0 and a weight from 0 to 1")
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch."""
+        teacher, logits = extra_of(batch, TEACHER), model(batch.x)
+        if logits.shape != teacher.shape:
+            problem = f"{logits.shape[1]} classes learn from {teacher.shape[1]}"
             raise LabError(problem, "take a teacher of the same classes")
-        hard = cross_entropy(logits, labels)
-        shares = (told / temperature).softmax(1)
-        soft = cross_entropy(logits / temperature, shares)
-        return Step(weight * temperature**2 * soft + (1 - weight) * hard, logits, labels)
-
-    return objective
+        shares = (teacher / self.temperature).softmax(1)
+        soft = cross_entropy(logits / self.temperature, shares)
+        hard = cross_entropy(logits, batch.y)
+        loss = self.weight * self.temperature**2 * soft + (1 - self.weight) * hard
+        return Step(loss, logits, batch.y)

@@ -8,7 +8,6 @@ signature has; it gets the classes as `num_classes` where it has that name for t
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from labsupport.core.errors import LabError
+from labsupport.core.names import look_up
 from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
 
@@ -101,12 +101,7 @@ def _from_elsewhere(
 
 
 def _imported(name: str) -> Callable[..., object]:
-    module, _, function = name.partition(":")
-    try:
-        builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        problem = f"there is no model {name!r}: {_first_line(error)}"
-        raise LabError(problem, "write package.module:function as it is imported") from error
+    builder = look_up(name)
     if not callable(builder):
         raise LabError(f"{name} cannot be called", "name a function that returns an nn.Module")
     return cast(Callable[..., object], builder)

@@ -1,9 +1,8 @@
-"""Calls of a network: where it lies, what it takes, and what each of its layers gets and gives."""
+"""A network called: where it lies, what it takes, and what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from typing import cast
 
@@ -33,42 +32,9 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def hooked(
-    model: nn.Module, record: Callable[[str, nn.Module, Tensor, Tensor], None]
-) -> Iterator[None]:
-    """Call `record(name, layer, input, output)` at every call of a layer without children.
-
-    Raises LabError for a layer that does not map one tensor to one tensor.
-    """
-    hooks = [
-        module.register_forward_hook(_recorder(name or type(module).__name__, record))
-        for name, module in model.named_modules()
-        if is_leaf(module)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module has no modules inside."""
     return next(module.children(), None) is None
-
-
-def _recorder(
-    name: str, record: Callable[[str, nn.Module, Tensor, Tensor], None]
-) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-    def hook(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        match inputs, output:
-            case (Tensor() as x, *_), Tensor() as y:
-                record(name, layer, x, y)
-            case _:
-                raise LabError(f"layer {name} does not map one tensor to one tensor")
-
-    return hook
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:

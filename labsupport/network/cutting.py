@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
@@ -71,16 +70,6 @@ def collect(
             logits = rest(features.clone())
         yield features, logits
         del features, logits  # before the next are made
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits that change with a network's architecture or any weight."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.state_dict().items():
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _number(model: nn.Module, place: Place) -> int | None:

@@ -1,17 +1,14 @@
-"""Claims: sentences with a number in them, checked against what was measured."""
+"""Claims: sentences of a lab's conclusions, judged by what a run measured for them."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
-from typing import Literal
 
 from labsupport.core.errors import LabError
-
-Relation = Literal["==", ">=", "<=", "reported"]
+from labsupport.records.definitions import ClaimDefinition, Relation
 
 HOLDS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
@@ -22,69 +19,95 @@ HOLDS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a lab's conclusions beside the number that was measured for it.
+    """A claim beside the number that one run measured for it.
 
-    `relation` compares `measured` with `bound`; "reported" states a figure without a bound.
-    `seed_value` is what the source document reported. A `required` claim that fails makes
-    `labs run` end with a non-zero status, so only deterministic or wide-margin claims are
-    required. `clocked` marks figures that depend on the machine's speed.
+    `bound` is the aim that counts in this run, `reference` what the committed run on full MNIST
+    measured, `figure` what the source reports. `measured` is None where the run's parameters
+    leave nothing to measure, and NaN where the lab looked for a number and found none.
     """
 
     id: str
     statement: str
-    measured: float
+    measured: float | None
     relation: Relation = "reported"
     bound: float | None = None
     required: bool = False
     clocked: bool = False
-    seed_value: float | None = None
     source: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.relation == "reported") != (self.bound is None):
-            raise LabError(
-                f"claim {self.id}: relation {self.relation!r} with bound {self.bound!r}",
-                'give a bound with "==", ">=" or "<=", and none with "reported"',
-            )
-        if self.relation == "reported" and self.required:
-            raise LabError(f"claim {self.id} is required but has no bound", "give it a bound")
+    figure: float | None = None
+    reference: float | None = None
 
     @property
     def holds(self) -> bool | None:
-        """Whether the claim holds; None when it is only reported. NaN never holds."""
-        if self.bound is None:
+        """Whether the claim holds; None without an aim or a number. NaN never holds."""
+        if self.bound is None or self.measured is None:
             return None
-        return HOLDS[self.relation](float(self.measured), float(self.bound))
+        return HOLDS[self.relation](self.measured, self.bound)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the claim makes a run fail: required, with an aim, and not shown to hold."""
+        return self.required and self.bound is not None and not self.holds
 
     @property
     def verdict(self) -> str:
         """The verdict as a word."""
-        return {True: "holds", False: "does not hold", None: "reported"}[self.holds]
+        if self.holds is None:
+            return "reported" if number(self.measured) else "not measured"
+        return "holds" if self.holds else "does not hold"
 
-    def _repr_html_(self) -> str:
-        return html_table([self])
+    @property
+    def aim(self) -> str:
+        """The aim as a reader wants it, such as ">= 0.98"; empty where there is none."""
+        return "" if self.bound is None else f"{self.relation} {number(self.bound)}"
+
+
+def judge(
+    definitions: Mapping[str, ClaimDefinition],
+    profile: str | None,
+    values: Mapping[str, float | None],
+    bounds: Mapping[str, float | None],
+    reference: Mapping[str, float],
+) -> dict[str, Claim]:
+    """Claims by id, each value with its aim; `bounds` are the aims that the run has computed.
+
+    `definitions` has all ids of `values`; `profile` is None where no profile's aims count. Raises
+    LabError for a computed aim that is missing, and for one of a claim that has its aim already.
+    """
+    computed = {id for id in values if definitions[id].aim == "computed"}
+    differing = ", ".join(sorted(computed ^ set(bounds)))
+    if differing:
+        raise LabError(
+            f"computed aims do not match: {differing}",
+            "give `bounds` for the claims whose aim is `computed`, and for no others",
+        )
+    return {
+        id: _judged(definitions[id], profile, value, bounds.get(id), reference.get(id))
+        for id, value in values.items()
+    }
+
+
+def _judged(
+    definition: ClaimDefinition,
+    profile: str | None,
+    value: float | None,
+    computed: float | None,
+    reference: float | None,
+) -> Claim:
+    bound = definition.aim_in(profile) if computed is None else float(computed)
+    return Claim(
+        measured=None if value is None else float(value),
+        bound=bound,
+        relation="reported" if bound is None else definition.relation,
+        reference=reference,
+        **definition.model_dump(exclude={"aim", "relation"}),
+    )
 
 
 def number(value: float | None) -> str:
     """A number as a reader wants it: integers whole, the rest to four significant digits."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or math.isnan(value):
         return ""
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.4g}"
-
-
-def html_table(claims: list[Claim]) -> str:
-    """Claims as an HTML table: statement, ours, bound, the source's figure, verdict."""
-    head = "".join(f"<th>{title}</th>" for title in ("claim", "ours", "aim", "source", "verdict"))
-    rows = "".join(f"<tr>{_cells(claim)}</tr>" for claim in claims)
-    return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-
-
-def _cells(claim: Claim) -> str:
-    aim = "" if claim.bound is None else f"{claim.relation} {number(claim.bound)}"
-    source = " ".join(part for part in (number(claim.seed_value), claim.source) if part)
-    statement = f"{escape(claim.statement)}<br><code>{escape(claim.id)}</code>"
-    texts = [number(claim.measured), aim, source, claim.verdict]
-    cells = [statement] + [escape(text) for text in texts]
-    return "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
-from labsupport.records import claims as claims_module
-from labsupport.records.claims import Claim, Relation
-from labsupport.records.scorecard import Scorecard, as_frame, is_clocked
+from labsupport.records.claim_table import ClaimTable, claim_frame
+from labsupport.records.claims import Claim, judge
+from labsupport.records.definitions import read_definitions
+from labsupport.records.reference import reference_figures, reference_table
+from labsupport.records.scorecard import Scorecard, as_frame
+from labsupport.records.tables import write_table
 
-CLAIM_COLUMNS = [
-    *("id", "lab", "statement", "measured", "relation", "bound", "holds", "required"),
-    *("seed_value", "source", "profile", "dataset", "clocked"),
-]
+CLAIMS = Path("notebooks/claims.yaml")
 
 
 @dataclass
@@ -27,18 +29,20 @@ class Results:
     Tables go to `out/tables/LAB/NAME.csv`, figures to `out/figures/LAB/NAME.png`, trained
     networks to `out/cache`, records of sweeps to `out/sweeps/LAB`. Each call writes its file at
     once, so a stopped lab keeps what it had. Of a data set given by path only the last part is
-    kept.
+    kept. `course` is the folder with the file of claims and the reference.
     """
 
     lab: str
     profile: str
     dataset: str
     out: Path = Path("../runs/interactive")
+    course: Path = field(default_factory=course_root)
     _cards: dict[tuple[str, str, int], Scorecard] = field(default_factory=dict, repr=False)
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.dataset = short_name(self.dataset)
+        self.course = Path(self.course)
 
     @property
     def cache(self) -> Path:
@@ -98,101 +102,67 @@ class Results:
         self._keep(cards)
         return as_frame(cards)
 
-    def claim(
+    def claims(
         self,
-        id: str,
-        statement: str,
-        measured: float,
-        relation: Relation = "reported",
-        bound: float | None = None,
-        *,
-        required: bool = False,
-        clocked: bool = False,
-        seed: float | None = None,
-        source: str = "",
-    ) -> Claim:
-        """Check a sentence against the measured number, store it, and give it back to be shown."""
-        measured = float(measured)
-        claim = Claim(id, statement, measured, relation, bound, required, clocked, seed, source)
-        self._claims[id] = claim
-        self.table("claims", self._claim_frame())
-        return claim
+        values: Mapping[str, float | None],
+        bounds: Mapping[str, float | None] | None = None,
+    ) -> ClaimTable:
+        """Judge the claims of `values` by notebooks/claims.yaml, store them, and show all so far.
+
+        `bounds` holds the aims that are computed in the run. A value of None says that this run
+        has nothing to measure; NaN, that a number was looked for and not found, meets no aim.
+        Raises LabError for an id that the lab does not have and for a missing computed aim.
+        """
+        definitions = read_definitions(self.course / CLAIMS)
+        selected = definitions.select(self.lab, {**values, **(bounds or {})})
+        profile = definitions.profile_with_aims(self.profile, self.dataset)
+        reference = reference_figures(self.course, self.lab)
+        self._claims |= judge(selected, profile, values, bounds or {}, reference)
+        claims = [self._claims[id] for id in definitions.of(self.lab) if id in self._claims]
+        self.table("claims", claim_frame(claims, self.lab, self.profile, self.dataset))
+        return ClaimTable(claims)
+
+    def missing_claims(self) -> list[str]:
+        """The lab's claims in notebooks/claims.yaml for which it has given no value so far."""
+        defined = read_definitions(self.course / CLAIMS).of(self.lab)
+        return [id for id in defined if id not in self._claims]
+
+    def reference(self, name: str) -> pd.DataFrame:
+        """The committed table `name` of this lab, measured on full MNIST.
+
+        Raises LabError, with the tables there are, for another name.
+        """
+        return reference_table(self.course, self.lab, name)
+
+    def beside_reference(
+        self, frame: pd.DataFrame, name: str, on: list[str], columns: list[str]
+    ) -> pd.DataFrame:
+        """Numeric `columns` of this run's table beside those of the reference's table `name`.
+
+        Rows are matched by the columns `on`, as means over whatever else sets rows apart, such as
+        seeds; what one of the two lacks stays empty.
+        """
+        tables = {"this run": frame, "reference": self.reference(name)}
+        means = {
+            side: table.groupby(on, sort=False)[columns].mean() for side, table in tables.items()
+        }
+        sides = pd.concat(means, axis="columns").swaplevel(axis="columns")
+        return sides[[(column, side) for column in columns for side in tables]]
 
     def scorecards(self) -> pd.DataFrame:
         """All scorecards of this lab so far."""
         return as_frame(list(self._cards.values()))
-
-    def claims(self) -> ClaimList:
-        """All claims of this lab so far, as a table to be shown."""
-        return ClaimList(list(self._claims.values()))
 
     def _keep(self, cards: list[Scorecard]) -> None:
         """Add cards; one of the same method, variant and seed, as of a cell run again, goes."""
         self._cards |= {(card.method, card.variant, card.seed): card for card in cards}
         self.table("scorecards", self.scorecards())
 
-    def _claim_frame(self) -> pd.DataFrame:
-        fixed = {"lab": self.lab, "profile": self.profile, "dataset": self.dataset}
-        rows = [asdict(c) | {"holds": c.holds} | fixed for c in self._claims.values()]
-        return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-
     def _folder(self, kind: str) -> Path:
         return Path(self.out) / kind / self.lab
-
-
-@dataclass(frozen=True)
-class ClaimList:
-    """Claims shown together as one table."""
-
-    items: list[Claim]
-
-    def _repr_html_(self) -> str:
-        return claims_module.html_table(self.items)
-
-    def __repr__(self) -> str:
-        return "\n".join(
-            f"{c.id}: {claims_module.number(c.measured)} ({c.verdict})" for c in self.items
-        )
 
 
 def short_name(dataset: str) -> str:
     """A data set's name without the folders of `csv:PATH` and `folder:PATH`, to be handed in."""
     kind, colon, path = dataset.partition(":")
     return f"{kind}:{Path(path).name}" if colon else dataset
-
-
-def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False)
-
-
-def read_tables(out: Path, name: str) -> pd.DataFrame:
-    """The tables called `name` of all labs in a run's folder, one under the other.
-
-    Raises LabError for a table that cannot be read.
-    """
-    frames = [read_table(path) for path in sorted((out / "tables").glob(f"*/{name}.csv"))]
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table from disk. Raises LabError when it is absent or is no CSV."""
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path} is not a table: {error}", "run the lab again") from error
-
-
-def counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The part of a table that repeats exactly: without clocked columns and clocked claims."""
-    if "clocked" in frame:
-        frame = frame[~frame["clocked"].astype(bool)]
-    return frame[[column for column in frame if not is_clocked(str(column))]].reset_index(drop=True)
-
-
-def counted_tables(out: Path) -> dict[str, pd.DataFrame]:
-    """Every table of a run, by `LAB/NAME`, without what depends on the machine's speed."""
-    paths = sorted((out / "tables").glob("*/*.csv"))
-    return {f"{path.parent.name}/{path.stem}": counted(read_table(path)) for path in paths}

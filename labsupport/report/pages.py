@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from labsupport.core.errors import LabError
+from labsupport.core.course import course_root
+from labsupport.records.claim_table import read_claims
 from labsupport.records.claims import Claim, number
-from labsupport.records.results import read_tables
+from labsupport.records.tables import read_tables
 from labsupport.runs.record import LabRecord, RunRecord
 
 TEXT_COLUMNS = ("lab", "method", "variant", "dataset", "profile")
@@ -63,7 +64,7 @@ def write_pages(content: Content, folder: Path) -> None:
 
 def page_values(content: Content) -> dict[str, Any]:
     """What the templates speak of. Raises LabError for tables that cannot be read."""
-    record, claims = content.record, read_claims(content.folder)
+    record, claims = content.record, read_claims(content.folder, course_root())
     tables = sorted((content.folder / "tables").glob("*/*.csv"))
     return {
         "record": record,
@@ -89,39 +90,13 @@ def summary(labs: Mapping[str, LabRecord], claims: list[Claim]) -> list[str]:
     """What went wrong, in sentences; nothing when all is well."""
     failed = [name for name, lab in labs.items() if lab.status == "failed"]
     fallen = [claim.id for claim in claims if claim.holds is False]
-    required = [claim.id for claim in claims if claim.holds is False and claim.required]
+    required = [claim.id for claim in claims if claim.broken]
     told = [
         ("Failed labs", failed),
         ("Required claims that do not hold", required),
         ("Other claims that do not hold", [id for id in fallen if id not in required]),
     ]
     return [f"{what}: {', '.join(names)}." for what, names in told if names]
-
-
-def read_claims(folder: Path) -> dict[str, list[Claim]]:
-    """The claims of a run's folder by lab. Raises LabError where a table of claims is damaged."""
-    frame = read_tables(folder, "claims")
-    try:
-        rows = [(str(row["lab"]), _claim(row)) for row in frame.to_dict("records")]
-    except (KeyError, TypeError, ValueError, LabError) as error:
-        raise LabError(f"damaged claims in {folder}: {error}", "run the lab again") from error
-    return {
-        lab: [claim for _, claim in pairs] for lab, pairs in groupby(rows, lambda pair: pair[0])
-    }
-
-
-def _claim(row: dict[Any, Any]) -> Claim:
-    given: dict[Any, Any] = {key: None if pd.isna(value) else value for key, value in row.items()}
-    return Claim(
-        id=str(given["id"]),
-        statement=str(given["statement"]),
-        measured=float("nan") if given["measured"] is None else float(given["measured"]),
-        relation=given["relation"],
-        bound=given["bound"],
-        required=bool(given["required"]),
-        seed_value=given["seed_value"],
-        source=str(given["source"] or ""),
-    )
 
 
 def scorecard_grid(frame: pd.DataFrame) -> Grid:

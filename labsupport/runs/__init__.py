@@ -1,1 +1,1 @@
-"""The sequence of labs through papermill: parameters checked, failures contained, resumable."""
+"""The labs in order: parameters checked, notebooks executed, failures contained, resumable."""

@@ -1,29 +1,30 @@
-"""Which labs there are, what they need, and which of them are meant."""
+"""Which labs there are, what they need, and which of them to run."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from labsupport.core.errors import LabError
+from labsupport.runs.record import explain
 
 LAB_NAME = re.compile(r"^(\d+)_\w+$")
 
 
-@dataclass(frozen=True)
-class Lab:
+class Lab(BaseModel, frozen=True):
     """One lab: a notebook and what its metadata says of it; `minutes` are by profile."""
 
     name: str
     path: Path
     title: str
-    question: str
-    needs: tuple[str, ...]
-    minutes: dict[str, float]
+    question: str = ""
+    needs: tuple[str, ...] = ()
+    minutes: dict[str, float] = {}
 
     @property
     def number(self) -> int:
@@ -49,24 +50,21 @@ def read_catalog(folder: Path) -> Catalog:
 
 def find_lab(catalog: Catalog, text: str) -> Lab:
     """The lab called `text`: its full name, or its number (3 and 03 alike)."""
-    found = [
-        lab
-        for lab in catalog.values()
-        if text == lab.name or (text.isdecimal() and int(text) == lab.number)
-    ]
-    if len(found) != 1:
-        problem = "more than one lab has" if found else "no lab has"
+    number = int(text) if text.isdecimal() else None
+    matching = [lab for lab in catalog.values() if text == lab.name or number == lab.number]
+    if len(matching) != 1:
+        problem = "more than one lab has" if matching else "no lab has"
         raise LabError(f"{problem} the name or number {text!r}", f"labs are: {', '.join(catalog)}")
-    return found[0]
+    return matching[0]
 
 
 def select(
     catalog: Catalog, only: Iterable[str] = (), first: str | None = None, last: str | None = None
 ) -> list[str]:
-    """Names of the labs meant: those of `only`, or those from `first` to `last`, or all."""
+    """Names of the labs to run: those of `only`, or those from `first` to `last`, or all."""
     chosen = {find_lab(catalog, text).name for text in only}
     if chosen and (first or last):
-        raise LabError("--only goes with neither --from nor --to", "give one or the other")
+        raise LabError("--only cannot be combined with --from or --to", "give one or the other")
     names = list(catalog)
     start = names.index(find_lab(catalog, first).name) if first else 0
     stop = names.index(find_lab(catalog, last).name) if last else len(names) - 1
@@ -77,19 +75,12 @@ def select(
 
 def _read_lab(path: Path) -> Lab:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("labs", {})
-        return Lab(
-            name=path.stem,
-            path=path,
-            title=str(facts.get("title", path.stem)),
-            question=str(facts.get("question", "")),
-            needs=tuple(facts.get("needs", ())),
-            minutes={key: float(value) for key, value in facts.get("minutes", {}).items()},
-        )
+        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("labs", {})
+        return Lab.model_validate({"title": path.stem, **metadata, "name": path.stem, "path": path})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else repr(error)
         raise LabError(
-            f"{path} is not a lab: {type(error).__name__}: {error}",
-            "put the notebook back as it was",
+            f"{path} is not a lab: {reason}", "put the notebook back as it was"
         ) from error
 
 
@@ -104,7 +95,5 @@ def _check_needs(catalog: Catalog) -> None:
     try:
         TopologicalSorter({lab.name: lab.needs for lab in catalog.values()}).prepare()
     except CycleError as error:
-        circle = " -> ".join(error.args[1])
-        raise LabError(
-            f"labs need each other in a circle: {circle}", "break it in the notebooks' metadata"
-        ) from error
+        problem = f"labs need each other in a circle: {' -> '.join(error.args[1])}"
+        raise LabError(problem, "break it in the notebooks' metadata") from error

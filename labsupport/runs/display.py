@@ -1,9 +1,6 @@
-"""What a user sees while labs run and when they have: live on a terminal, plain lines elsewhere."""
+"""What a user sees of a run: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -18,50 +15,35 @@ from rich.progress import (
 from labsupport.runs.record import LabRecord
 
 
-class Display(AbstractContextManager["Display"]):
-    """Running labs with cell and seconds (on a terminal), and a line for each lab that ends."""
+class Display:
+    """Running labs with cell and seconds (within `live`, on a terminal), and a line at each end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tasks: dict[str, TaskID] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("cells"),
-            TimeElapsedColumn(),
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("cells"))
+        self.live = Progress(
+            *(TextColumn("{task.description}"), *columns, TimeElapsedColumn()),
             console=console,
             refresh_per_second=2,  # drawing costs time that the labs measure
             transient=True,
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> Display:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
     def started(self, lab: str) -> None:
         """A lab starts."""
-        self._tasks[lab] = self._progress.add_task(lab, total=None)
+        self._tasks[lab] = self.live.add_task(lab, total=None)
         if not self._console.is_terminal:
             self.line(f"{lab}: running")
 
     def cell(self, lab: str, cell: int, cells: int) -> None:
         """A cell of a lab starts, so those before it are complete."""
-        self._progress.update(self._tasks[lab], completed=cell - 1, total=cells)
+        self.live.update(self._tasks[lab], completed=cell - 1, total=cells)
 
     def ended(self, lab: str, record: LabRecord) -> None:
         """A lab has ended, or will not run."""
         if lab in self._tasks:
-            self._progress.remove_task(self._tasks.pop(lab))
+            self.live.remove_task(self._tasks.pop(lab))
         self.line(outcome_line(lab, record))
 
     def line(self, text: str) -> None:
@@ -70,7 +52,7 @@ class Display(AbstractContextManager["Display"]):
 
 
 def outcome_line(lab: str, record: LabRecord) -> str:
-    """How a lab fared, in one line: status, seconds, and for a failed one cell and error."""
+    """How a lab ended, in one line: status, seconds, and for a failed one cell and error."""
     seconds = "" if record.seconds is None else f" in {record.seconds:.1f} s"
     where = "" if record.cell is None else f"cell {record.cell}: "
     error = f" - {where}{record.error}" if record.error else ""

@@ -1,4 +1,4 @@
-"""One notebook through papermill: watched, stoppable, and judged by its cells alone."""
+"""One notebook in a kernel of its own: watched, stoppable, and judged by its cells alone."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import nbformat
-import papermill as pm
 import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
-from papermill.execute import remove_error_markers
+from nbformat.v4 import new_code_cell
 from traitlets.config import Config
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
-from labsupport.runs.parameters import Value, read_notebook
+from labsupport.runs.parameters import read_notebook
+from labsupport.runs.record import Value
 
-ENGINE = "labs"
 INJECTED = "injected-parameters"
 SAMPLE_SECONDS = 0.25
 LINE_LENGTH = 300
@@ -51,30 +47,29 @@ class Outcome:
     error: str = ""
 
 
+@dataclass
 class Execution:
-    """One notebook on its way: `source` runs in the folder `run` and is kept in run/notebooks.
+    """One notebook being executed: `source` runs in the folder `run`, kept in run/notebooks.
 
     `values` are injected after the parameters cell. `watch(cell, cells)` is called when a cell
     starts; cells are numbered as in the brackets beside them. `timeout` is in seconds per cell.
     What the kernel's process itself writes goes to run/logs.
     """
 
-    def __init__(
-        self,
-        source: Path,
-        run: Path,
-        values: Mapping[str, Value],
-        environment: Mapping[str, str],
-        timeout: int | None = None,
-        watch: Callable[[int, int], None] = lambda cell, cells: None,
-    ) -> None:
-        self.source, self.run, self.values = source, run.resolve(), dict(values)
-        self.environment, self.timeout, self.watch = dict(environment), timeout, watch
-        self.notebook = read_notebook(source)
-        self.cell: int | None = None
-        self.peak_memory_bytes: int | None = None
-        self._kernel: psutil.Process | None = None
-        self._stopped = threading.Event()
+    source: Path
+    run: Path
+    values: Mapping[str, Value]
+    environment: Mapping[str, str]
+    timeout: int | None = None
+    watch: Callable[[int, int], None] = lambda cell, cells: None
+    cell: int | None = None
+    peak_memory_bytes: int | None = None
+    _kernel: psutil.Process | None = None
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.notebook = read_notebook(self.source)
+        inject(self.notebook, self.values)
 
     def __call__(self) -> Outcome:
         """Execute, judge, and keep the notebook. Raises Stopped after `stop`."""
@@ -83,8 +78,8 @@ class Execution:
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
         cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
-        unkept = self._keep()
-        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or unkept)
+        not_kept = self._keep()
+        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or not_kept)
 
     def stop(self) -> None:
         """Kill the kernel and what it started; `__call__` then raises Stopped."""
@@ -94,45 +89,30 @@ class Execution:
                 for process in [*self._kernel.children(recursive=True), self._kernel]:
                     process.kill()
 
-    def attend(self, manager: NotebookExecutionManager) -> None:
-        """Execute the notebook in papermill's hands; called by the engine."""
-        self.notebook = manager.nb
-        client: NotebookClient = PapermillNotebookClient(
-            manager,
+    def _execute(self) -> str:
+        """What ended the execution, in one line; empty if the cells are to say."""
+        client: NotebookClient = NotebookClient(
+            self.notebook,
             kernel_name="python3",
             timeout=self.timeout,
             record_timing=False,
             store_widget_state=False,
             shutdown_kernel="immediate",
-            # Not by papermill: that would change the folder of this process, and of all its labs.
-            resources={"metadata": {"path": str(self.run)}},
+            resources={"metadata": {"path": str(self.run.resolve())}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
             on_notebook_start=lambda notebook: self._observe(client.km),
             on_cell_execute=lambda cell, cell_index: self._enter(cell_index),
         )
-        with self._log() as log:
-            client.execute(env=self.environment, stdout=log, stderr=log)
-
-    def _execute(self) -> str:
-        """What ended the execution, in one line; empty if the cells are to say."""
         try:
-            pm.execute_notebook(
-                self.notebook,
-                None,
-                self.values,
-                engine_name=ENGINE,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                execution=self,
-            )
-        except PapermillExecutionError:
+            with self._log() as log:
+                client.execute(env=self.environment, stdout=log, stderr=log)
+        except CellExecutionError:
             return ""
         except DeadKernelError:
             return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
         except CellTimeoutError:
-            return f"no end after {self.timeout} seconds; allow more with --timeout"
+            return f"not finished after {self.timeout} seconds; allow more with --timeout"
         except Exception as error:
             return one_line(type(error).__name__, str(error))
         return ""
@@ -140,7 +120,7 @@ class Execution:
     def _keep(self) -> str:
         """Keep the executed notebook; what went wrong with that, if anything."""
         try:
-            text = nbformat.writes(cleaned(self.notebook))  # type: ignore[no-untyped-call]
+            text = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
             write_text(self.run / "notebooks" / self.source.name, text + "\n")
         except LabError as error:
             return str(error)
@@ -176,23 +156,16 @@ class Execution:
             path.unlink()
 
 
-class LabEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
-    """Papermill's engine, with the execution told what happens."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        execution: Execution,
-        **_: object,
-    ) -> None:
-        """Hand the prepared notebook to its execution."""
-        execution.attend(nb_man)
-
-
-papermill_engines.register(ENGINE, LabEngine)
+def inject(notebook: NotebookNode, values: Mapping[str, Value]) -> None:
+    """Clear a notebook's outputs, and set `values` in a cell after its parameters cell."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    if values:
+        source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+        cell = new_code_cell(source, id=INJECTED, metadata={"tags": [INJECTED]})  # type: ignore[no-untyped-call]
+        tagged = ["parameters" in cell.metadata.get("tags", []) for cell in notebook.cells]
+        notebook.cells.insert(tagged.index(True) + 1, cell)
 
 
 def is_executable(cell: NotebookNode) -> bool:
@@ -204,8 +177,7 @@ def is_executable(cell: NotebookNode) -> bool:
 def first_failure(notebook: NotebookNode) -> tuple[int | None, str]:
     """Number and error of the first cell that failed or never ran; (None, "") if there is none.
 
-    Papermill's metadata calls cells completed that never ran, and takes sys.exit(0) for success:
-    only outputs and execution counts are looked at. A cell tagged `raises-exception` may fail.
+    A cell tagged `raises-exception` may fail, but never by sys.exit.
     """
     for number, cell in enumerate(filter(is_executable, notebook.cells), start=1):
         for output in cell.outputs:
@@ -221,23 +193,9 @@ def _is_allowed(cell: NotebookNode, output: NotebookNode) -> bool:
 
 
 def one_line(name: str, text: str) -> str:
-    """An error as one line of bearable length."""
+    """An error as one line of at most LINE_LENGTH characters."""
     line = " ".join(f"{name}: {text}".split())
     return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
-
-
-def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """The executed notebook without what changes from run to run: times, paths, random ids."""
-    notebook = remove_error_markers(notebook)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if not cell.metadata.get("tags"):
-            cell.metadata.pop("tags", None)
-        elif INJECTED in cell.metadata.tags:
-            cell.id = INJECTED
-    return notebook
 
 
 def resident(process: psutil.Process) -> int:
@@ -247,11 +205,11 @@ def resident(process: psutil.Process) -> int:
     (The system's own proportional count takes milliseconds for each sample, under a lock that the
     process needs, while the lab may be clocking.)
     """
-    own, files = 0, 0
+    private, files = 0, 0
     for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
             memory = member.memory_info()
             shared = int(getattr(memory, "shared", 0))  # known on Linux
-            own += int(memory.rss) - shared
+            private += int(memory.rss) - shared
             files = max(files, shared)
-    return own + files
+    return private + files

@@ -1,30 +1,28 @@
-"""What a lab may be told: its parameters' names, types, ranges and choices, checked."""
+"""The parameters of a lab: their names, types, ranges and choices, read from its notebook."""
 
 from __future__ import annotations
 
 import ast
-import logging
+import io
 import math
 import re
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import nbformat
-import papermill as pm
 from nbformat import NotebookNode
 
 from labsupport.core.errors import LabError
-
-Value = bool | int | float | str
+from labsupport.runs.record import Value
 
 TYPES: dict[str, type[Value]] = {"bool": bool, "int": int, "float": float, "str": str}
 WORDS = {"true": True, "false": False}
 LIMITS = re.compile(r"\[([^\[\]]*(?:\.\.|\|)[^\[\]]*)\]\s*$")
 RULE = (
     "its cell tagged `parameters` must hold one plain `name: type = value  # comment` per line"
-    " (bool, int, float or str), and neither = nor # anywhere else"
+    " (bool, int, float or str)"
 )
 
 
@@ -48,16 +46,16 @@ class Parameter:
             raise LabError(f"{self.name}={text} is not {self.expected}") from None
         return self.check(value)
 
-    def check(self, value: Any) -> Value:  # noqa: ANN401 - whatever a profile's file holds
+    def check(self, value: object) -> Value:
         """`value` in this parameter's type. Raises LabError for a wrong type or range.
 
         An int does for a float; a bool is never a number.
         """
         if self.type is float and type(value) is int:
             value = float(value)
-        if type(value) is not self.type or not self._allows(value):
-            raise LabError(f"{self.name}={value!r} is not {self.expected}")
-        return value
+        if isinstance(value, Value) and type(value) is self.type and self._allows(value):
+            return value
+        raise LabError(f"{self.name}={value!r} is not {self.expected}")
 
     @property
     def expected(self) -> str:
@@ -83,11 +81,8 @@ def read_notebook(path: Path) -> NotebookNode:
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise LabError(f"{path} is not a notebook: {error}", "put it back as it was") from error
     # The kernel a reader last used is stored in the notebook, and may not exist here.
-    notebook.metadata["kernelspec"] = {
-        "name": "python3",
-        "language": "python",
-        "display_name": "Python 3",
-    }
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook.metadata["kernelspec"] = kernel
     return notebook
 
 
@@ -97,17 +92,15 @@ def parameters_of(path: Path) -> dict[str, Parameter]:
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise LabError(f"{path.name} has {len(cells)} parameters cells, not one", RULE)
-    declared = _declared(path, cells[0].source)
-    inferred = _inferred(notebook)
-    # papermill reads lines, not Python: anything the two see differently is refused.
-    if {name: default for name, (_, default) in declared.items()} != {
-        name: _literal(facts["default"]) for name, facts in inferred.items()
-    }:
-        raise LabError(f"papermill misreads the parameters of {path.name}", RULE)
-    return {
-        name: _parameter(path, name, kind, default, inferred[name]["help"])
-        for name, (kind, default) in declared.items()
-    }
+    source = cells[0].source
+    try:
+        comments = _comments(source)
+        found = [_parameter(node, comments) for node in ast.parse(source).body]
+    except LabError as error:
+        raise LabError(f"{path.name}: {error.problem}", RULE) from None
+    except (SyntaxError, tokenize.TokenError, ValueError, KeyError) as error:
+        raise LabError(f"the parameters of {path.name} cannot be read: {error}", RULE) from None
+    return {parameter.name: parameter for parameter in found}
 
 
 def check_names(lab: str, parameters: Mapping[str, Parameter], names: Mapping[str, object]) -> None:
@@ -120,47 +113,33 @@ def check_names(lab: str, parameters: Mapping[str, Parameter], names: Mapping[st
         )
 
 
-def _declared(path: Path, source: str) -> dict[str, tuple[type[Value], Value]]:
-    try:
-        statements = ast.parse(source).body
-        return dict(_declaration(statement) for statement in statements)
-    except (SyntaxError, ValueError, KeyError, TypeError, AttributeError):
-        raise LabError(f"the parameters of {path.name} cannot be read", RULE) from None
+def _comments(source: str) -> dict[int, str]:
+    """The comment of each line that has one, by line number."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
 
 
-def _declaration(statement: ast.stmt) -> tuple[str, tuple[type[Value], Value]]:
-    if not (isinstance(statement, ast.AnnAssign) and statement.value):
-        raise ValueError(statement)
-    kind = TYPES[ast.unparse(statement.annotation)]
-    return ast.unparse(statement.target), (kind, ast.literal_eval(statement.value))
-
-
-def _inferred(notebook: NotebookNode) -> dict[str, dict[str, str]]:
-    # It warns of lines it cannot read; parameters_of refuses those in one line of its own.
-    logging.getLogger("papermill.translators").setLevel(logging.ERROR)
-    return dict(pm.inspect_notebook(notebook))
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
-
-
-def _parameter(path: Path, name: str, kind: type[Value], default: Value, help: str) -> Parameter:
-    limits = LIMITS.search(help)
-    plain = Parameter(name, kind, default, LIMITS.sub("", help).strip())
-    try:
-        limited = _limited(plain, limits.group(1)) if limits else plain
-        limited.check(default)
-    except (LabError, ValueError) as error:
-        raise LabError(f"{path.name}: {name}: {error}", RULE) from None
+def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
+    """The parameter that one statement declares, with the limits that its comment ends in."""
+    if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+        raise ValueError(f"`{ast.unparse(node)}` declares no parameter")
+    if node.col_offset or node.end_lineno != node.lineno:
+        raise ValueError(f"{node.target.id} needs one line alone")
+    kind, default = TYPES[ast.unparse(node.annotation)], ast.literal_eval(node.value)
+    comment = comments.get(node.lineno, "")
+    plain = Parameter(node.target.id, kind, default, LIMITS.sub("", comment).strip())
+    limits = LIMITS.search(comment)
+    limited = _limited(plain, limits.group(1)) if limits else plain
+    limited.check(default)
     return limited
 
 
 def _limited(plain: Parameter, limits: str) -> Parameter:
-    """`plain` with the range `low..high` or the choices `a|b|c` its comment ends in."""
+    """`plain` with the range `low..high` or the choices `a|b|c`."""
     if "|" in limits:
         return replace(plain, choices=tuple(plain.parse(t.strip()) for t in limits.split("|")))
     low, high = (text.strip() for text in limits.split(".."))

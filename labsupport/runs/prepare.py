@@ -28,7 +28,7 @@ from labsupport.runs.record import (
     read_record,
     versions,
 )
-from labsupport.runs.resources import check_devices, check_scheduler, placed
+from labsupport.runs.requirements import check_devices, check_scheduler, relative_data
 
 PROFILE = "quick"
 
@@ -54,10 +54,23 @@ class Request:
         """The folder of the course's profiles."""
         return self.notebooks / "profiles"
 
-    @property
-    def selects(self) -> bool:
-        """Whether it names labs."""
-        return bool(self.only or self.first or self.last)
+    def select(self, catalog: Catalog) -> list[str]:
+        """The labs it asks for."""
+        return select(catalog, self.only, self.first, self.last)
+
+    def overrides(self, catalog: Catalog, names: Sequence[str]) -> dict[str, Values]:
+        """The parameters it sets itself in the labs called `names`, by lab."""
+        labs = {name: catalog[name] for name in names}
+        return read_assignments(self.assignments, labs, all_parameters(labs))
+
+    def data_folder(self) -> str | None:
+        """The data folder it names, absolute. Raises LabError if it is not there."""
+        if self.data_dir is None:
+            return None
+        if not self.data_dir.is_dir():
+            problem = f"--data-dir {self.data_dir} is not a folder"
+            raise LabError(problem, "make it, or name another")
+        return str(self.data_dir.expanduser().resolve())
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class Prepared:
 
 
 @contextmanager
-def opened(request: Request, resume: bool) -> Iterator[Prepared]:
+def open_run(request: Request, resume: bool) -> Iterator[Prepared]:
     """A run to work in, held against other processes. Raises LabError for a wrong request."""
     if resume:
         run = find_run(request.runs, request.name)
@@ -87,13 +100,12 @@ def new_run(request: Request) -> Prepared:
     catalog = read_catalog(request.notebooks)
     parameters = all_parameters(catalog)
     profile = load_profile(request.profile or PROFILE, request.profiles, parameters)
-    names = select(catalog, request.only, request.first, request.last)
-    data_dir = _data_dir(request)
-    overrides = _overrides(request, catalog, names)
+    names, data_dir = request.select(catalog), request.data_folder()
+    overrides = request.overrides(catalog, names)
     labs = {}
     for name in names:
         values = resolve(name, parameters[name], profile, overrides.get(name, {}))
-        values = placed(values, request.runs, data_dir)
+        values = relative_data(values, request.runs, data_dir)
         labs[name] = LabRecord(catalog[name].title, list(catalog[name].needs), values)
     check_devices(labs)
     check_scheduler(request.scheduler)
@@ -110,8 +122,14 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     """
     catalog = read_catalog(request.notebooks)
     record = read_record(run)
-    _refuse_contradictions(request, record, catalog)
-    record.jobs, record.data_dir = request.jobs, _data_dir(request) or record.data_dir
+    _check_labs(record, catalog)
+    differing = _differences(request, record, catalog)
+    if differing:
+        raise LabError(
+            f"the run {record.name} was started with {'; '.join(differing)}",
+            "resume it without these settings, or start a new run: leave out --resume",
+        )
+    record.jobs, record.data_dir = request.jobs, request.data_folder() or record.data_dir
     record.scheduler = request.scheduler  # the one of the first start may be gone
     for name, lab in record.labs.items():
         if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
@@ -121,31 +139,13 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     return Prepared(run, record, catalog)
 
 
-def _overrides(request: Request, catalog: Catalog, names: Sequence[str]) -> dict[str, Values]:
-    meant = {name: catalog[name] for name in names}
-    return read_assignments(request.assignments, meant, all_parameters(meant))
-
-
-def _data_dir(request: Request) -> str | None:
-    if request.data_dir is None:
-        return None
-    if not request.data_dir.is_dir():
-        raise LabError(f"--data-dir {request.data_dir} is no folder", "make it, or name another")
-    return str(request.data_dir.expanduser().resolve())
-
-
-def _refuse_contradictions(request: Request, record: RunRecord, catalog: Catalog) -> None:
+def _check_labs(record: RunRecord, catalog: Catalog) -> None:
+    """Refuse a run whose labs, or their parameters, are no longer there."""
     unknown = [name for name in record.labs if name not in catalog]
     if unknown:
         raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
     for name, lab in record.labs.items():
         check_names(name, parameters_of(catalog[name].path), lab.parameters)
-    differing = _differences(request, record, catalog)
-    if differing:
-        raise LabError(
-            f"the run {record.name} was started with {'; '.join(differing)}",
-            "resume it without these settings, or start a new run: leave out --resume",
-        )
 
 
 def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
@@ -155,10 +155,11 @@ def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[
     if asked and asked != record.profile:
         found.append(f"--profile {record.profile}")
     stored = list(record.labs)
-    if request.selects and select(catalog, request.only, request.first, request.last) != stored:
+    selects = request.only or request.first or request.last
+    if selects and request.select(catalog) != stored:
         found.append(f"the labs {', '.join(stored)}")
-    for lab, given in _overrides(request, catalog, stored).items():
-        values = placed(given, request.runs, request.data_dir or record.data_dir)
+    for lab, given in request.overrides(catalog, stored).items():
+        values = relative_data(given, request.runs, request.data_dir or record.data_dir)
         kept = record.labs[lab].parameters
         found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
     return found

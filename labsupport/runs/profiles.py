@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, find_lab
-from labsupport.runs.parameters import Parameter, Value, check_names, parameters_of
+from labsupport.runs.parameters import Parameter, check_names, parameters_of
+from labsupport.runs.record import Value, explain
 
 Values = dict[str, Value]
 Parameters = Mapping[str, Mapping[str, Parameter]]
+T = TypeVar("T")
+Table = Annotated[dict[str, T], BeforeValidator(lambda read: {} if read is None else read)]
+TABLE = TypeAdapter(Table[object], config=ConfigDict(coerce_numbers_to_str=True))
 
 SHAPE = (
     "a profile holds `all: {PARAM: VALUE}`, `labs: {LAB: {PARAM: VALUE}}` or both,"
     " as those in notebooks/profiles do"
 )
-OWN = {"profile": "give --profile", "out": "give --name or --runs-dir"}
+RESERVED = {"profile": "give --profile", "out": "give --name or --runs-dir"}
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(BaseModel):
     """A named set of values: `common` for every lab that has them, `labs` for one lab each."""
 
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
+
     name: str
-    common: Mapping[str, object]
-    labs: Mapping[str, Mapping[str, object]]
+    common: Table[object] = Field({}, alias="all")
+    labs: Table[Table[object]] = {}
+
+    def values(self, lab: str, parameters: Mapping[str, Parameter]) -> dict[str, object]:
+        """What it gives one lab: the lab's values before the common ones."""
+        common = {name: value for name, value in self.common.items() if name in parameters}
+        return common | self.labs.get(lab, {})
 
 
 def all_parameters(catalog: Catalog) -> dict[str, dict[str, Parameter]]:
@@ -43,9 +54,9 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
     parameters, and values of a wrong type or range.
     """
     path = profile_path(given, folder)
-    profile = Profile(path.stem, *_tables(path))
+    profile = _read_profile(path)
     try:
-        _check(profile, parameters)
+        _check_profile(profile, parameters)
     except LabError as error:
         raise LabError(f"{path}: {error.problem}", error.remedy) from None
     return profile
@@ -54,13 +65,13 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
 def profile_path(given: str, folder: Path) -> Path:
     """The file of the profile `given`: a name in `folder`, or a file.
 
-    Raises LabError when there is none, or when a file passes for a profile of `folder`.
+    Raises LabError when there is none, or when a file has the name of a profile of `folder`.
     """
     path = Path(given)
     if path.suffix not in (".yaml", ".yml"):
         path = folder / f"{given}.yaml"
     if not path.is_file():
-        known = ", ".join(found.stem for found in sorted(folder.glob("*.yaml")))
+        known = ", ".join(file.stem for file in sorted(folder.glob("*.yaml")))
         raise LabError(f"no profile {given}", f"profiles are: {known}, or a file NAME.yaml")
     built_in = folder / f"{path.stem}.yaml"
     if built_in.is_file() and not path.samefile(built_in):
@@ -78,98 +89,73 @@ def read_assignments(
     values: dict[str, Values] = {}
     for text in sorted(texts, key=lambda text: "." in text.split("=")[0]):
         target, equals, value = text.partition("=")
-        if not equals:
-            raise LabError(f"-p {text}: no value", "write -p LAB.PARAM=VALUE")
         lab, _, name = target.rpartition(".")
-        if not name:
-            raise LabError(f"-p {text}: no parameter name", "write -p LAB.PARAM=VALUE")
-        for owner in _owners(lab, name, catalog, parameters):
-            parsed = _known_data(parameters[owner][name], parameters[owner][name].parse(value))
-            values.setdefault(owner, {})[name] = parsed
+        if not (equals and name):
+            problem = "no parameter name" if equals else "no value"
+            raise LabError(f"-p {text}: {problem}", "write -p LAB.PARAM=VALUE")
+        _refuse_reserved(name)
+        owners = [find_lab(catalog, lab).name] if lab else _labs_with(name, parameters)
+        for owner in owners:
+            check_names(owner, parameters[owner], {name: value})
+            parameter = parameters[owner][name]
+            values.setdefault(owner, {})[name] = _known_data(parameter, parameter.parse(value))
     return values
 
 
 def resolve(
-    lab: str, parameters: Mapping[str, Parameter], profile: Profile, own: Mapping[str, Value]
+    lab: str, parameters: Mapping[str, Parameter], profile: Profile, overrides: Mapping[str, Value]
 ) -> Values:
-    """Every parameter of a lab: the notebook's default, then the profile, then `own`."""
-    common = {name: value for name, value in profile.common.items() if name in parameters}
-    given = {**common, **profile.labs.get(lab, {}), **own}
-    injected: Values = {"profile": profile.name, "out": "."}
-    values = {
+    """Every parameter of a lab: the notebook's default, then the profile, then `overrides`."""
+    set_here = {"profile": profile.name, "out": "."}
+    given = {**profile.values(lab, parameters), **overrides, **set_here}
+    return {
         name: parameter.check(given.get(name, parameter.default))
         for name, parameter in parameters.items()
     }
-    return values | {name: value for name, value in injected.items() if name in parameters}
 
 
-def _tables(path: Path) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """The tables `all` and `labs` of a profile's file."""
+def _read_profile(path: Path) -> Profile:
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Profile.model_validate({**content, "name": path.stem})
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise LabError(f"{path} is not a profile: {' '.join(str(error).split())}", SHAPE) from None
-    tables = _table(path, read)
-    unknown = sorted(set(tables) - {"all", "labs"})
-    if unknown:
-        raise LabError(f"{path}: unknown key {', '.join(unknown)}", "keys are: all, labs")
-    labs = _table(path, tables.get("labs")).items()
-    return _table(path, tables.get("all")), {lab: _table(path, values) for lab, values in labs}
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        raise LabError(f"{path} is not a profile: {' '.join(reason.split())}", SHAPE) from None
 
 
-def _table(path: Path, read: object) -> dict[str, object]:
-    """What YAML read as a table; nothing at all is an empty one."""
-    if not isinstance(read, dict | None):
-        raise LabError(f"{path} is not a profile: {read!r} stands where a table must", SHAPE)
-    return {str(key): value for key, value in (read or {}).items()}
-
-
-def _check(profile: Profile, parameters: Parameters) -> None:
-    for name, value in profile.common.items():
-        for owner in _having(name, parameters):
-            _checked(name, value, parameters[owner])
+def _check_profile(profile: Profile, parameters: Parameters) -> None:
+    for name in profile.common:
+        _labs_with(name, parameters)
     for lab, values in profile.labs.items():
         if lab not in parameters:
             raise LabError(f"unknown lab {lab}", f"labs are: {', '.join(parameters)}")
         check_names(lab, parameters[lab], values)
-        for name, value in values.items():
-            _checked(name, value, parameters[lab])
+    for lab, known in parameters.items():
+        for name, value in profile.values(lab, known).items():
+            _refuse_reserved(name)
+            if known[name].type is float and isinstance(value, str):
+                remedy = "YAML wants a dot in a number: 1.0e-3"
+                raise LabError(f"{name}={value!r} is text", remedy)
+            _known_data(known[name], known[name].check(value))
 
 
-def _checked(name: str, value: object, parameters: Mapping[str, Parameter]) -> None:
-    _refuse_own(name)
-    if parameters[name].type is float and isinstance(value, str):
-        raise LabError(f"{name}={value!r} is text", "YAML wants a dot in a number: 1.0e-3")
-    _known_data(parameters[name], parameters[name].check(value))
+def _refuse_reserved(name: str) -> None:
+    if name in RESERVED:
+        raise LabError(f"`labs run` sets the parameter {name} itself", RESERVED[name])
 
 
-def _refuse_own(name: str) -> None:
-    if name in OWN:
-        raise LabError(f"the parameter {name} is set by labs run itself", OWN[name])
-
-
-def _having(name: str, parameters: Parameters) -> list[str]:
-    owners = [lab for lab in parameters if name in parameters[lab]]
-    if not owners:
-        known = sorted({known for own in parameters.values() for known in own})
-        raise LabError(f"no lab has a parameter {name}", f"parameters are: {', '.join(known)}")
-    return owners
-
-
-def _owners(lab: str, name: str, catalog: Catalog, parameters: Parameters) -> list[str]:
-    _refuse_own(name)
-    if not lab:
-        return _having(name, parameters)
-    owner = find_lab(catalog, lab).name
-    check_names(owner, parameters[owner], {name: None})
-    return [owner]
+def _labs_with(name: str, parameters: Parameters) -> list[str]:
+    labs = [lab for lab in parameters if name in parameters[lab]]
+    if not labs:
+        names = sorted({name for of_lab in parameters.values() for name in of_lab})
+        raise LabError(f"no lab has a parameter {name}", f"parameters are: {', '.join(names)}")
+    return labs
 
 
 def _known_data(parameter: Parameter, value: Value) -> Value:
-    """`value`, refused if it should name a data set and does not."""
-    if parameter.name != "data" or value == parameter.default:
-        return value
-    from labsupport.data.sources import check_name  # torch comes along: seconds
+    """`value`, refused where it should name a data set and does not."""
+    if parameter.name == "data" and value != parameter.default:
+        from labsupport.data.sources import check_name  # torch comes along: seconds
 
-    check_name(str(value))
+        check_name(str(value))
     return value

@@ -1,52 +1,47 @@
-"""run.json: what a run was told, on what machine, and how each lab fared.
+"""run.json: what a run was asked to do, on what machine, and how each lab ended.
 
-It is rewritten whole after every change, so that at any moment the run can be resumed from it:
-
-    name, profile, started    the run, its profile, when it began (ISO 8601, local time)
-    jobs                      labs at once; clocked columns suffer when there is more than one
-    overrides                 what -p and --data changed, by lab and parameter
-    data_dir                  the folder of data sets, if one was given
-    scheduler                 the Dask scheduler whose workers trained, if one was given
-    versions                  of Python and the main packages
-    machine                   rows of group, item, value
-    labs                      by name, in order: title, needs, parameters (all of them, resolved),
-                              status, started, seconds, peak_memory_bytes, and for a failed lab
-                              `cell` (the number in its brackets) and `error` (one line)
+It is rewritten whole after every change, so that the run can be resumed from it at any moment.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
 
 import filelock
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
-from labsupport.runs.parameters import Value
 
+Value = bool | int | float | str
 Status = Literal["pending", "running", "done", "failed", "skipped"]
 
 FILE = "run.json"
 INTERACTIVE = "interactive"  # where notebooks run by hand write
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend"),
-    *("thop", "papermill", "nbclient", "ipykernel", "distributed"),
+    *("thop", "nbclient", "nbformat", "ipykernel", "distributed"),
     "efficient-networks-labs",
 )
+CLOSED = ConfigDict(extra="forbid")
 
 
-@dataclass
+@dataclass(config=CLOSED)
 class LabRecord:
-    """How one lab fared: seconds on the clock, peak memory of its kernel in bytes."""
+    """One lab of a run: what it runs with, and how that ended.
+
+    `parameters` are all of them, resolved; `started` is ISO 8601, local time. `cell` (the number
+    in its brackets) and `error` (one line) are those of a failed lab.
+    """
 
     title: str = ""
     needs: list[str] = field(default_factory=list)
@@ -60,13 +55,17 @@ class LabRecord:
 
     def reset(self) -> None:
         """Back to a lab that has not run."""
-        blank = LabRecord(self.title, self.needs, self.parameters)
-        self.__dict__.update(blank.__dict__)
+        self.__init__(self.title, self.needs, self.parameters)  # type: ignore[misc]
 
 
-@dataclass
+@dataclass(config=CLOSED)
 class RunRecord:
-    """The content of run.json."""
+    """The content of run.json: labs by name, in order.
+
+    `jobs` is how many labs ran at once: with more than one, clocked columns suffer. `overrides`
+    is what -p and --data changed, by lab and parameter; `data_dir` and `scheduler` are as given;
+    `machine` has rows of group, item and value.
+    """
 
     name: str
     profile: str
@@ -90,6 +89,9 @@ class RunRecord:
         return all(lab.status == "done" for lab in self.labs.values())
 
 
+STORED = TypeAdapter(RunRecord)
+
+
 def now() -> str:
     """This moment, to the second."""
     return datetime.now().isoformat(timespec="seconds")
@@ -98,37 +100,41 @@ def now() -> str:
 def read_record(run: Path) -> RunRecord:
     """The record of the run in the folder `run`. Raises LabError when there is none to read."""
     try:
-        facts = json.loads((run / FILE).read_text(encoding="utf-8"))
-        labs = {name: LabRecord(**lab) for name, lab in facts.pop("labs").items()}
-        return RunRecord(**facts, labs=labs)
+        return STORED.validate_json((run / FILE).read_bytes())
     except FileNotFoundError:
         raise LabError(f"{run} holds no run", "see `labs run --help`, or choose another") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LabError(
-            f"{run / FILE} cannot be read: {error}", "start a run under a new name"
-        ) from error
+    except (OSError, ValidationError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        problem = f"{run / FILE} cannot be read: {reason}"
+        raise LabError(problem, "start a run under a new name") from error
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with data that a typed model refuses, in one line."""
+    return "; ".join(
+        ": ".join(filter(None, [".".join(map(str, wrong["loc"])), wrong["msg"]]))
+        for wrong in error.errors()
+    )
 
 
 def write_record(run: Path, record: RunRecord) -> None:
     """Write run.json, whole or not at all."""
-    write_text(run / FILE, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
+    write_text(run / FILE, STORED.dump_json(record, indent=1).decode() + "\n")
 
 
 def new_folder(runs: Path, name: str | None) -> Path:
     """Make the folder of a new run; its default name is the time.
 
-    Raises LabError for a name that is taken, reserved, or no plain word.
+    Raises LabError for a name that is taken, reserved, or not a plain word.
     """
     name = name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if not re.fullmatch(r"\w[\w.-]*", name) or name == INTERACTIVE:
-        raise LabError(
-            f"{name!r} cannot name a run", "use letters, digits, dots, dashes and underscores"
-        )
+        remedy = "use letters, digits, dots, dashes and underscores"
+        raise LabError(f"{name!r} cannot name a run", remedy)
     run = runs / name
     if run.exists():
-        raise LabError(
-            f"the run {name} exists", f"continue it with --resume --name {name}, or choose another"
-        )
+        remedy = f"continue it with --resume --name {name}, or choose another"
+        raise LabError(f"the run {name} exists", remedy)
     with explained(run):
         run.mkdir(parents=True)
     return run
@@ -142,20 +148,13 @@ def find_run(runs: Path, name: str | None) -> Path:
     if name:
         read_record(runs / name)
         return runs / name
-    found = sorted(path.parent for path in runs.glob(f"*/{FILE}"))
-    begun = [(started, run.name) for run in found if (started := _started(run))]
+    begun: dict[Path, str] = {}
+    for path in runs.glob(f"*/{FILE}"):
+        with suppress(LabError):  # a damaged run does not hide the others
+            begun[path.parent] = read_record(path.parent).started
     if not begun:
-        problem = "none of the runs can be read" if found else "there is no run"
-        raise LabError(f"{problem} in {runs}", "start one with `labs run`")
-    return runs / max(begun)[1]
-
-
-def _started(run: Path) -> str:
-    """When a run began; empty if its record is damaged."""
-    try:
-        return read_record(run).started
-    except LabError:
-        return ""
+        raise LabError(f"there is no run that can be read in {runs}", "start one with `labs run`")
+    return max(begun, key=lambda run: (begun[run], run.name))
 
 
 @contextmanager
@@ -166,10 +165,8 @@ def locked(run: Path) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
-            raise LabError(
-                f"the run {run.name} is being worked on by another process",
-                "wait until it ends, or stop it",
-            ) from None
+            problem = f"another process is working on the run {run.name}"
+            raise LabError(problem, "wait until it ends, or stop it") from None
     try:
         yield
     finally:
@@ -178,13 +175,8 @@ def locked(run: Path) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter to the results."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {known.name: known.version for known in distributions() if known.name in PACKAGES}
+    return {"python": platform.python_version(), **dict(sorted(found.items()))}
 
 
 def machine() -> list[dict[str, str]]:

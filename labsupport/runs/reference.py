@@ -9,7 +9,7 @@ import pandas as pd
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write, explained
-from labsupport.records.results import write_table
+from labsupport.records.tables import write_table
 from labsupport.runs.record import RunRecord, read_record
 
 MACHINE = "machine_report"
@@ -22,22 +22,19 @@ def keep_reference(run: Path, reference: Path) -> list[Path]:
     finished, or that changed parameters of its profile.
     """
     record = read_record(run)
-    _refuse_unfit(record)
+    _check(record)
     return [_keep_lab(run, record, lab, reference / record.profile / lab) for lab in record.labs]
 
 
-def _refuse_unfit(record: RunRecord) -> None:
+def _check(record: RunRecord) -> None:
+    """Refuse a run that is not finished, or not one of its profile alone."""
     if not record.finished:
-        raise LabError(
-            f"the run {record.name} is not finished",
-            f"finish it with `labs run --resume --name {record.name}`",
-        )
+        remedy = f"finish it with `labs run --resume --name {record.name}`"
+        raise LabError(f"the run {record.name} is not finished", remedy)
     if record.overrides or record.jobs > 1:
-        raise LabError(
-            f"the run {record.name} is no plain run of its profile: it changed parameters"
-            " or ran labs side by side",
-            f"run `labs run --profile {record.profile}` without -p, --data and --jobs",
-        )
+        problem = f"the run {record.name} changed parameters of its profile or ran labs at once"
+        remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
+        raise LabError(problem, remedy)
 
 
 def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:

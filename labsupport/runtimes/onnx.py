@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -17,29 +20,41 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
 from labsupport.network.calls import example
+from labsupport.network.cost import Cost, cost
 from labsupport.network.modes import some_threads
+
+COST = "labs.cost"  # the metadata that holds the cost of one example
 
 
 class OnnxNetwork(nn.Module):
     """An ONNX file as a network: float32 batches (N, ...) to logits, on the CPU.
 
-    `threads` are onnxruntime's own; torch's thread count does not reach it. Raises LabError for a
-    file that is missing or broken, and fewer than one thread.
+    `threads` are onnxruntime's own; torch's thread count does not reach it. The file's bytes are
+    a buffer, uint8, so that the network can be copied and saved. Raises LabError for a file that
+    is missing or broken, and fewer than one thread.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    file: Tensor
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = some_threads(threads)
-        options.inter_op_num_threads = 1
+        self.threads = some_threads(threads)
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            content = bytearray(Path(path).read_bytes())
+            self.register_buffer("file", torch.frombuffer(content, dtype=torch.uint8))
+            self.session = _session(self.file, threads)
         except Exception as error:  # onnxruntime's errors share no base but Exception
             problem = f"{path} cannot be run ({type(error).__name__})"
             raise LabError(problem, "give a file that export_onnx wrote") from None
         self.input = self.session.get_inputs()[0].name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the session, which cannot be copied."""
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.session = _session(self.file, self.threads)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes). Raises LabError for a batch that does not fit."""
@@ -50,12 +65,27 @@ class OnnxNetwork(nn.Module):
             raise LabError(problem, f"give {self.session.get_inputs()[0].shape}") from error
         return torch.from_numpy(logits)
 
+    def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
+        """As it was counted before the export. Raises LabError where the file does not say."""
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if COST not in metadata:
+            raise LabError("the ONNX file does not say what it costs", "write it by export_onnx")
+        return Cost(**json.loads(metadata[COST])) * len(x)
+
+
+def _session(file: Tensor, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    content = file.cpu().numpy().tobytes()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
 
 def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:
     """Write the network in eval mode as one ONNX file that takes float32 batches of any size.
 
-    What was written is run and compared. Raises LabError for a network that torch cannot export,
-    or that is another one then.
+    What was written is run and compared; its metadata holds the cost of one example. Raises
+    LabError for a network that torch cannot export, or that is another one then.
     """
     path = Path(path)
     model = copy.deepcopy(model).cpu().float().eval()
@@ -71,6 +101,7 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
             raise LabError(problem, "try one that torch.export takes") from None
         if program is None:
             raise LabError(f"{type(model).__name__} was not exported", "try another network")
+        program.model.metadata_props[COST] = json.dumps(asdict(cost(model, input_shape)))
         program.save(temporary, external_data=False)
         _check(model, OnnxNetwork(temporary), input_shape)
     return path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEDULER = "LABS_SCHEDULER"  # address of a Dask scheduler; `labs run --scheduler` sets it
 SECONDS = 10  # to wait for a scheduler's answer
+WAIT = "LABS_WORKER_WAIT"  # seconds to wait for a cluster's first worker; an hour by default
+NOTICE = 5.0  # seconds between two notices while waiting
 SETTINGS = {
     # A trial that kills its worker is given up: tried again, it would take others along.
     "distributed.scheduler.allowed-failures": 0,
@@ -34,7 +38,8 @@ def workers(count: int) -> Iterator[Executor | None]:
 
     The Dask cluster whose scheduler the environment's LABS_SCHEDULER names, else `count` processes
     on this machine; with a `count` of 0 None, for this process itself.
-    Raises LabError for a negative count, or a scheduler that does not answer.
+    Raises LabError for a negative count, a scheduler that does not answer, or one without a worker
+    for longer than LABS_WORKER_WAIT.
     """
     address = os.environ.get(SCHEDULER)
     if count < 0:
@@ -43,6 +48,8 @@ def workers(count: int) -> Iterator[Executor | None]:
         yield None
         return
     with connected(address) if address else _local(count) as client:
+        if address:
+            _await_worker(client, address)
         yield client.get_executor()
 
 
@@ -60,6 +67,31 @@ def connected(address: str) -> Iterator[Client]:
         ) from error
     with client:
         yield client
+
+
+def _await_worker(client: Client, address: str) -> None:
+    """Wait for a cluster's first worker, and say so. Raises LabError when none comes in time."""
+    limit = _wait_limit()
+    deadline = time.monotonic() + limit
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            client.wait_for_workers(1, timeout=min(NOTICE, left))
+            return
+        except TimeoutError:
+            message = f"the Dask scheduler at {address} has no workers yet: waiting for the first"
+            print(message, file=sys.stderr, flush=True)
+    raise LabError(
+        f"the Dask scheduler at {address} had no workers for {limit:g} seconds",
+        f"start some with `dask worker {address}`, or allow more seconds with {WAIT}",
+    )
+
+
+def _wait_limit() -> float:
+    """How long to wait for a worker, in seconds. Raises LabError for what is not a number."""
+    try:
+        return float(os.environ.get(WAIT, "3600"))
+    except ValueError as error:
+        raise LabError(f"{WAIT} is not a number of seconds: {error}", "correct it") from None
 
 
 @contextmanager

@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from labsupport.core.description import describe
 from labsupport.data import Splits, load
-from labsupport.data.sources import data_folder, located
+from labsupport.data.sources import absolute_name, data_folder
 from labsupport.measure.cards import clocked_columns
-from labsupport.measure.counts import cross_checked
-from labsupport.measure.disk import disk_bytes
 from labsupport.measure.latency import clock
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
+from labsupport.network.cost import cost, parameter_count
 from labsupport.network.modes import on_threads
+from labsupport.network.storage import file_bytes
 from labsupport.sweep.record import Trial
 from labsupport.training import Recipe, Trained, evaluate, train_or_load
-from labsupport.training.cache import code_fingerprint
+from labsupport.training.sources import code_fingerprint
 
 KEPT = 4  # sizes of images that a worker holds at once
 
@@ -51,7 +52,7 @@ class Setup:
         for name, value in (
             ("cache", Path(self.cache).resolve()),
             ("data_dir", folder),
-            ("data", located(self.data, folder)),
+            ("data", absolute_name(self.data, folder)),
         ):
             object.__setattr__(self, name, value)
 
@@ -60,10 +61,10 @@ class Setup:
         """Eight hexadecimal digits that change with anything but a trial's own arguments."""
         determines = {
             "data": self.splits().fingerprint,
-            "recipe": asdict(self.recipe),
+            "recipe": describe(self.recipe),
             "device": self.device,
             "threads": self.threads,
-            "code": code_fingerprint(),
+            "code": code_fingerprint(("labsupport.models", "labsupport.training.loop")),
             "torch": torch.__version__,
         }
         return hashlib.sha256(json.dumps(determines).encode()).hexdigest()[:8]
@@ -90,16 +91,15 @@ class Setup:
         """
         fit = self.fit(seed=seed, model=model, size=size, crop=crop, **knobs)
         splits = self.splits(size, crop)
-        counts = cross_checked(fit.model, splits.input_shape)
         with on_threads(self.threads):
             accuracy = evaluate(fit.model, splits.test).accuracy
         return {
             "accuracy": accuracy,
             "val_accuracy": fit.val_accuracy,
             "train_loss": float(fit.history["train_loss"].iloc[-1]),
-            "parameters": counts.parameters,
-            "macs": counts.macs,
-            "disk_bytes": disk_bytes(fit.model),
+            "parameters": parameter_count(fit.model),
+            "macs": cost(fit.model, splits.input_shape).fp_macs,
+            "disk_bytes": file_bytes(fit.model),
         }
 
 

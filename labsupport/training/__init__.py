@@ -1,33 +1,44 @@
-"""Training with selection on validation, evaluation, seeds, and a cache of trained networks."""
+"""Training by recipe with selection on validation, evaluation, seeds, and a cache of networks."""
 
-from labsupport.training.cache import fit_seeds, train_or_load
-from labsupport.training.loop import (
-    Evaluation,
-    Objective,
-    Recipe,
-    Step,
-    Trained,
-    evaluate,
-    fit,
-    predict,
-    smoothed,
-    train_epoch,
-)
-from labsupport.training.seeds import mean_and_spread, over_seeds
+from labsupport.training.augmentation import Augmentation, Crop, Flip, Shift
+from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
+from labsupport.training.evaluation import Evaluation, evaluate, predict
+from labsupport.training.loop import Trained, fit, train_epoch
+from labsupport.training.objectives import CrossEntropy, Objective, SoftCrossEntropy, Step
+from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
+from labsupport.training.recipe import Recipe
+from labsupport.training.schedules import Constant, Cyclic, OneCycle
+from labsupport.training.seeds import fit_seeds, mean_and_spread, over_seeds
+from labsupport.training.snapshots import Snapshots
 
 __all__ = [
+    "SGD",
+    "AdamW",
+    "Augmentation",
+    "Constant",
+    "Crop",
+    "CrossEntropy",
+    "Cyclic",
+    "Derived",
     "Evaluation",
+    "Flip",
     "Objective",
+    "OneCycle",
     "Recipe",
+    "Shift",
+    "Snapshots",
+    "SoftCrossEntropy",
     "Step",
     "Trained",
+    "derive",
     "evaluate",
     "fit",
+    "fit_or_load",
     "fit_seeds",
     "mean_and_spread",
+    "no_bias_decay",
     "over_seeds",
     "predict",
-    "smoothed",
     "train_epoch",
     "train_or_load",
 ]

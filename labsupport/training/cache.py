@@ -1,26 +1,86 @@
-"""Trained networks on disk, found again by all that determines them; never a pickle."""
+"""Networks on disk, found again by all that determines them: trained ones, and derived ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
-from functools import cache
-from io import StringIO
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-import labsupport
-from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.core.description import Describe, Json, describe, references
+from labsupport.core.errors import LabError
+from labsupport.core.tensors import raw_bytes
 from labsupport.data import Splits
+from labsupport.data.streaming import StreamedSplit
 from labsupport.models import ModelSpec
-from labsupport.training.loop import Recipe, Trained, fit, seeded
+from labsupport.network.calls import device_of
+from labsupport.network.fingerprint import fingerprint
+from labsupport.network.storage import check_storable, load, read_about, save
+from labsupport.network.structure import class_name
+from labsupport.training.loop import AfterStep, Score, Trained, fit, seeded
+from labsupport.training.objectives import Objective
+from labsupport.training.optimizers import Grouping
+from labsupport.training.recipe import Recipe
+from labsupport.training.sources import code_fingerprint
 
-DETERMINING = ("data", "models", "training")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Derived(Generic[Network]):
+    """A network that was made from others, in eval mode, and the seconds that making it took."""
+
+    network: Network
+    seconds: float
+
+
+def fit_or_load(
+    model: nn.Module,
+    splits: Splits[Any],
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    *,
+    objective: Objective | None = None,
+    groups: Grouping | None = None,
+    after_step: AfterStep | None = None,
+    score: Score | None = None,
+    progress: bool = False,
+    name: str | None = None,
+) -> Trained:
+    """What `fit` gives, trained once and then read back from `folder`.
+
+    The key changes with the given network, the images and what stands beside them, the recipe,
+    the seed, everything else that `fit` is given, the code of all that, torch's version, the device
+    and the number of threads, since each may change the last digits. A file that cannot be read
+    is trained anew. `seconds` and `history` are those of the training that took place. The file's
+    name begins with `name`, by default the network's class. Raises LabError for what has no
+    description or cannot be saved, before anything is trained.
+    """
+    check_storable(model)
+    options: dict[str, Any] = {"objective": objective, "groups": groups}
+    options |= {"after_step": after_step, "score": score}
+    key = _key(
+        {"network": model, "train": splits.train, "val": splits.val, "data": splits.fingerprint}
+        | {"recipe": recipe, "seed": seed, "make": fit, **options},
+        splits.device,
+    )
+    path = Path(folder) / f"{name or type(model).__name__}-{key}.safetensors"
+    kept = _read(path, splits.device)
+    if kept:
+        model, about = kept
+        return Trained(model, pd.DataFrame(about["history"]), about["seconds"], about["seed"])
+    trained = fit(model, splits, recipe, seed, progress=progress, **options)
+    about = {"recipe": recipe, "seed": seed, "seconds": trained.seconds}
+    save(trained.model, path, about | {"history": trained.history.to_dict("list")})
+    return trained
 
 
 def train_or_load(
@@ -31,77 +91,83 @@ def train_or_load(
     folder: Path,
     progress: bool = False,
 ) -> Trained:
-    """The network that `spec`, data, recipe and seed determine: trained once, then read back.
-
-    The key also holds the code of data, models and training, torch's version, the device and
-    the number of threads, since each may change the last digits. A file that cannot be read is
-    trained anew. `seconds` and `history` are those of the training that took place.
-    """
-    path = Path(folder) / f"{spec.name}-{key(spec, splits, recipe, seed)}.safetensors"
-    return _read(path, spec, splits) or _train(path, spec, splits, recipe, seed, progress)
-
-
-def fit_seeds(
-    spec: ModelSpec,
-    splits: Splits[Any],
-    recipe: Recipe,
-    seeds: Iterable[int],
-    folder: Path,
-    progress: bool = False,
-) -> list[Trained]:
-    """The same network trained from each of `seeds`; the data split stays the same."""
-    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
-
-
-def key(spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int) -> str:
-    """Sixteen hexadecimal digits that change with anything that determines a trained network."""
-    determines = {
-        "spec": spec.describe(),
-        "data": splits.fingerprint,
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "code": code_fingerprint(),
-        "torch": torch.__version__,
-        "device": str(splits.device),
-        "threads": torch.get_num_threads(),
-    }
-    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@cache
-def code_fingerprint() -> str:
-    """A hash of the source of data, models and training."""
-    root = Path(labsupport.__file__).parent
-    sources = sorted(path for room in DETERMINING for path in (root / room).rglob("*.py"))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
-
-
-def _train(
-    path: Path, spec: ModelSpec, splits: Splits[Any], recipe: Recipe, seed: int, progress: bool
-) -> Trained:
+    """`fit_or_load` of the network that `spec` builds from `seed`."""
     with seeded(seed):
         model = spec.build()
-    result = fit(model, splits, recipe, seed, progress)
-    about: dict[str, Any] = {
-        "spec": spec.describe(),
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "seconds": result.seconds,
-    }
-    history = result.history.to_csv(index=False)
-    write_tensors(path, result.model.state_dict(), {"about": about, "history": history})
-    return result
+    return fit_or_load(model, splits, recipe, seed, folder, progress=progress, name=spec.name)
 
 
-def _read(path: Path, spec: ModelSpec, splits: Splits[Any]) -> Trained | None:
-    if not path.exists():
-        return None
+def derive(
+    folder: Path, make: Callable[..., Network], *parents: nn.Module, **arguments: object
+) -> Derived[Network]:
+    """The network that `make(*parents, **arguments)` gives, made once and then read back.
+
+    `make` is a function of a module, such as `early_exit.fit_rules`; several networks go into an
+    nn.ModuleList. The key changes with the parents, the arguments (images by their values), the
+    code of all that, torch's version, the device and the number of threads. `make` runs from the
+    random state of seed 0. A file that cannot be read is made anew; `seconds` are those of the
+    making that took place. Raises LabError for what has no description or cannot be saved.
+    """
+    device = device_of(parents[0]) if parents else torch.device("cpu")
+    key = _key({"make": make, "parents": parents, "arguments": arguments}, device)
+    path = Path(folder) / f"{make.__name__}-{key}.safetensors"
+    kept = _read(path, device) or _make(path, device, lambda: make(*parents, **arguments))
+    return Derived(cast(Network, kept[0]), kept[1]["seconds"])
+
+
+def _make(
+    path: Path, device: torch.device, make: Callable[[], object]
+) -> tuple[nn.Module, dict[str, Any]]:
+    started = time.perf_counter()
+    with seeded(0):
+        network = make()
+    if not isinstance(network, nn.Module):
+        problem = f"a {type(network).__name__} cannot be kept"
+        raise LabError(problem, "let the function return a network or an nn.ModuleList")
+    save(network, path, {"seconds": time.perf_counter() - started})
+    return load(path, device), read_about(path)
+
+
+def _read(path: Path, device: torch.device) -> tuple[nn.Module, dict[str, Any]] | None:
     try:
-        state, metadata = read_tensors(path)
-        about, history = metadata["about"], pd.read_csv(StringIO(metadata["history"]))
-        with seeded(0):  # the weights drawn here are replaced; the caller's random state is not
-            model = spec.build()
-        model.load_state_dict(state)
-    except (*UNREADABLE, RuntimeError):
+        return load(path, device), read_about(path)
+    except LabError:
         return None
-    return Trained(model.to(splits.device).eval(), history, about["seconds"], about["seed"])
+
+
+def _key(determines: Mapping[str, object], device: torch.device) -> str:
+    """Sixteen hexadecimal digits that change with anything that determines a network."""
+    special: dict[type, Describe] = {}
+    special |= {nn.Module: _network, Tensor: _values, StreamedSplit: _streamed}
+    given = describe(determines, special)
+    modules = {name.partition(":")[0] for name in references(given)}
+    surroundings = {
+        "code": code_fingerprint(modules),
+        "torch": torch.__version__,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    text = json.dumps([given, surroundings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _network(network: nn.Module) -> Json:
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    asleep = [name for name, module in network.named_modules() if not module.training]
+    classes = sorted({class_name(module) for module in network.modules()})
+    return {
+        "fingerprint": fingerprint(network),
+        "frozen": frozen,
+        "asleep": asleep if network.training else [],  # training wakes a network in eval mode
+        "classes": [{"$reference": name} for name in classes],
+    }
+
+
+def _values(tensor: Tensor) -> Json:
+    content = hashlib.sha256(raw_bytes(tensor)).hexdigest()
+    return [str(tensor.dtype), list(tensor.shape), content]
+
+
+def _streamed(part: StreamedSplit) -> Json:
+    """Which images of a set: the set's own fingerprint stands for their pixels."""
+    return [_values(part.subset.rows), _values(part.subset.labels)]

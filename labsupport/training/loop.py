@@ -1,4 +1,4 @@
-"""The training loop: AdamW, one-cycle or constant rate, the best validation epoch is kept."""
+"""The training loop: any recipe and objective; the best validation epoch is kept."""
 
 from __future__ import annotations
 
@@ -8,80 +8,39 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from itertools import count
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from labsupport.core.errors import LabError
-from labsupport.data import Batched, Splits
+from labsupport.data import Batch, Batched, Splits
+from labsupport.network.modes import evaluating
+from labsupport.training.evaluation import Evaluation, evaluate
+from labsupport.training.objectives import CrossEntropy, Objective
+from labsupport.training.optimizers import Grouping, one_group, trainable
+from labsupport.training.recipe import Recipe
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-SCHEDULES = ("onecycle", "constant")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that determines a training run besides network, data and seed.
-
-    `lr` is the peak of the one-cycle schedule (Smith and Topin 2018) or the constant rate.
-    The optimizer is AdamW (Loshchilov and Hutter 2019); `weight_decay=0` makes it Adam. The loss
-    is cross-entropy with `label_smoothing` (Szegedy et al. 2016, section 7).
-    Raises LabError for a value out of range.
-    """
-
-    epochs: int = 5
-    batch_size: int = 256
-    lr: float = 2e-3
-    weight_decay: float = 0.01
-    schedule: Literal["onecycle", "constant"] = "onecycle"
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            problem = f"{self.epochs} epochs in batches of {self.batch_size}"
-            raise LabError(problem, "train at least one epoch, in batches of two or more")
-        if self.lr <= 0 or self.weight_decay < 0:
-            problem = f"a learning rate of {self.lr} with weight decay {self.weight_decay}"
-            raise LabError(problem, "the rate must be above 0, the decay at least 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise LabError(f"label smoothing of {self.label_smoothing}", "give 0 to below 1")
-        if self.schedule not in SCHEDULES:
-            raise LabError(f"no schedule {self.schedule!r}", f"choose one of {SCHEDULES}")
-
-
-class Step(NamedTuple):
-    """The loss that is differentiated; logits (N, classes) and labels (N,) that are reported."""
-
-    loss: Tensor
-    logits: Tensor
-    labels: Tensor
-
-
-# What to make of a model, images and what the split holds beside them: labels, or more than that.
-Objective = Callable[[nn.Module, Tensor, Tensor], Step]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean cross-entropy in nats and accuracy in [0, 1]."""
-
-    loss: float
-    accuracy: float
+PLAIN = CrossEntropy()
+Batches = Iterable[Batch | tuple[Tensor, Tensor]]  # a pair is a batch without extras
+AfterStep = Callable[[nn.Module, int], None]
+Score = Callable[[nn.Module, Any], float]
 
 
 @dataclass(frozen=True)
 class Trained:
     """A trained network and how it came about.
 
-    `model` is the one of the best validation epoch, in eval mode. `history` has a row per epoch:
-    epoch, train_loss, train_accuracy (both running, while the weights still move), val_loss,
-    val_accuracy, epoch_seconds. `seconds` is the clocked time of training, validation included.
+    `model` has the weights of the kept epoch, in eval mode. `history` has a row per epoch: epoch,
+    train_loss, train_accuracy (both running, while the weights still move), val_loss, val_accuracy,
+    score (where one was given), epoch_seconds, and kept, true in the row of the kept epoch.
+    `seconds` is the clocked time of training, validation included.
     """
 
     model: nn.Module
@@ -91,26 +50,16 @@ class Trained:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch of the highest validation accuracy, counted from 1."""
-        return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
+        """The epoch whose weights `model` has, counted from 1; the last where a recipe keeps it."""
+        return int(self._kept("epoch"))
 
     @property
     def val_accuracy(self) -> float:
-        """Validation accuracy of the selected network."""
-        return float(self.history["val_accuracy"].max())
+        """Validation accuracy of `model`."""
+        return self._kept("val_accuracy")
 
-
-def smoothed(label_smoothing: float) -> Objective:
-    """The usual objective: cross-entropy in nats with smoothed labels (0: plain labels)."""
-
-    def objective(model: nn.Module, x: Tensor, y: Tensor) -> Step:
-        logits = model(x)
-        return Step(cross_entropy(logits, y, label_smoothing=label_smoothing), logits, y)
-
-    return objective
-
-
-PLAIN = smoothed(0.0)
+    def _kept(self, column: str) -> float:
+        return float(self.history.loc[self.history["kept"], column].item())
 
 
 def fit(
@@ -118,36 +67,54 @@ def fit(
     splits: Splits[Any],
     recipe: Recipe,
     seed: int = 0,
-    progress: bool = False,
+    *,
     objective: Objective | None = None,
+    groups: Grouping | None = None,
+    after_step: AfterStep | None = None,
+    score: Score | None = None,
+    progress: bool = False,
 ) -> Trained:
-    """Train a copy of `model` on `splits.train` and keep the best validation epoch.
+    """Train a copy of `model` on `splits.train`, and keep the first epoch of the best score.
 
-    The seed determines shuffling and dropout; the caller's random state is left as it was.
-    `progress` shows a bar. `objective` replaces cross-entropy with the recipe's label smoothing.
-    Raises LabError when the loss is no number any more.
+    The seed determines shuffling, augmentation and dropout; the caller's random state is left as
+    it was. `objective` replaces cross-entropy with the recipe's label smoothing. `groups` gives
+    parameter groups with a rate or weight decay of their own; frozen parameters take no part.
+    `after_step(model, step)` is called without gradients after every optimizer step, counted
+    from 1. `score(model, splits.val)` says how good an epoch is, validation accuracy by default;
+    a recipe may keep the last epoch instead. `progress` shows a bar. For modules to be left in
+    eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or infinite.
     """
     started = time.perf_counter()
-    objective = objective or smoothed(recipe.label_smoothing)
-    model = copy.deepcopy(model).to(splits.device)
-    optimizer = AdamW(
-        model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    scheduler = _scheduler(optimizer, recipe, len(splits.train))
+    _check_parts(splits, recipe)
+    model = copy.deepcopy(model).to(splits.device).to(memory_format=recipe.memory_format)
+    parameters = trainable((groups or one_group)(model))
+    optimizer = recipe.optimizer(parameters, recipe.lr, recipe.weight_decay)
+    scheduler = recipe.schedule(optimizer, recipe.steps(len(splits.train)))
+    objective = objective or CrossEntropy(recipe.label_smoothing)
     generator = torch.Generator().manual_seed(seed)
+    _call_after_steps(optimizer, model, after_step)
     rows: list[dict[str, float]] = []
-    best: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
     with seeded(seed), tqdm(total=recipe.epochs, unit="epoch", disable=not progress) as bar:
         for epoch in range(1, recipe.epochs + 1):
-            row = _epoch(model, splits, objective, recipe, optimizer, scheduler, generator)
-            if all(row["val_accuracy"] > earlier["val_accuracy"] for earlier in rows):
-                best = copy.deepcopy(model.state_dict())
-            rows.append({"epoch": epoch, **row})
-            bar.set_postfix_str(f"validation {row['val_accuracy']:.2%}", refresh=False)
+            begun = time.perf_counter()
+            drawn = splits.train.training_batches(recipe.batch_size, generator)
+            batches = (recipe.prepare(batch, generator) for batch in drawn)
+            train = train_epoch(model, batches, optimizer, scheduler, objective)
+            _check_loss(train.loss)
+            row = {"epoch": epoch, "train_loss": train.loss, "train_accuracy": train.accuracy}
+            row |= _validate(model, splits.val, score)
+            rows.append(row | {"epoch_seconds": time.perf_counter() - begun})
+            if recipe.keep == "last" or _is_best(rows):
+                kept, kept_epoch = copy.deepcopy(model.state_dict()), epoch
+            bar.set_postfix(row, refresh=False)
             bar.update()
-    model.load_state_dict(best)
+    model.load_state_dict(kept)
     model.zero_grad(set_to_none=True)  # gradients are as large as the weights
-    return Trained(model.eval(), pd.DataFrame(rows), time.perf_counter() - started, seed)
+    if recipe.channels_last:
+        model.to(memory_format=torch.contiguous_format)
+    history = pd.DataFrame(rows).assign(kept=lambda table: table["epoch"] == kept_epoch)
+    return Trained(model.eval(), history, time.perf_counter() - started, seed)
 
 
 def train_epoch(
@@ -159,16 +126,22 @@ def train_epoch(
 ) -> Evaluation:
     """One pass over `batches` in training mode; running loss and accuracy.
 
+    A network in eval mode is put into training mode with all its modules. In one that is in
+    training mode already, the modules in eval mode stay so: to freeze a batch norm, call
+    `model.train()`, then `eval()` on the module.
+
     What is reported is the plain cross-entropy of the logits that `objective` gives back. Sums
     stay on the device until the end, so that no step waits for a number. A last batch of a single
     example is left out: batch normalization has no variance of one value.
     """
-    model.train()
+    if not model.training:
+        model.train()
     loss_sum, correct, seen = torch.zeros(()), torch.zeros(()), 0
-    for x, y in batches:
-        if len(y) == 1 and seen:
+    for batch in batches:
+        batch = Batch(*batch)
+        if len(batch.y) == 1 and seen:
             continue
-        loss, logits, labels = objective(model, x, y)
+        loss, logits, labels = objective(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -177,22 +150,8 @@ def train_epoch(
         logits = logits.detach()
         loss_sum = loss_sum + cross_entropy(logits, labels, reduction="sum")
         correct = correct + (logits.argmax(1) == labels).sum()
-        seen += len(y)
+        seen += len(labels)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
-
-
-def predict(model: nn.Module, split: Batched, batch_size: int = 1000) -> Tensor:
-    """Logits of shape (N, classes) in eval mode; the model's own mode is restored."""
-    return torch.cat([logits for logits, _ in _outputs(model, split, batch_size)])
-
-
-def evaluate(model: nn.Module, split: Batched, batch_size: int = 1000) -> Evaluation:
-    """Mean loss and accuracy over a split in eval mode; the model's own mode is restored."""
-    loss_sum, correct = torch.zeros(()), torch.zeros(())
-    for logits, y in _outputs(model, split, batch_size):
-        loss_sum = loss_sum + cross_entropy(logits, y, reduction="sum")
-        correct = correct + (logits.argmax(1) == y).sum()
-    return Evaluation(loss_sum.item() / len(split), correct.item() / len(split))
 
 
 @contextmanager
@@ -203,43 +162,43 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-@torch.no_grad()
-def _outputs(model: nn.Module, split: Batched, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    was_training = model.training
-    model.eval()
-    try:
-        for x, y in split.batches(batch_size):
-            yield model(x), y
-    finally:
-        model.train(was_training)
+def _call_after_steps(optimizer: Optimizer, model: nn.Module, hook: AfterStep | None) -> None:
+    if hook is None:
+        return
+    steps = count(1)
+
+    @torch.no_grad()
+    def call(*_: object) -> None:
+        hook(model, next(steps))
+
+    optimizer.register_step_post_hook(call)
 
 
-def _epoch(
-    model: nn.Module,
-    splits: Splits[Any],
-    objective: Objective,
-    recipe: Recipe,
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    started = time.perf_counter()
-    batches = splits.train.batches(recipe.batch_size, generator)
-    train = train_epoch(model, batches, optimizer, scheduler, objective)
-    if not math.isfinite(train.loss):
-        raise LabError("the training loss is no number any more", "lower the learning rate")
-    val = evaluate(model, splits.val)
-    return {
-        "train_loss": train.loss,
-        "train_accuracy": train.accuracy,
-        "val_loss": val.loss,
-        "val_accuracy": val.accuracy,
-        "epoch_seconds": time.perf_counter() - started,
-    }
+def _validate(model: nn.Module, part: Batched, score: Score | None) -> dict[str, float]:
+    if not len(part):
+        return {}
+    val = evaluate(model, part)
+    row = {"val_loss": val.loss, "val_accuracy": val.accuracy}
+    if score:
+        with evaluating(model), torch.no_grad():
+            row["score"] = float(score(model, part))
+    return row
 
 
-def _scheduler(optimizer: Optimizer, recipe: Recipe, examples: int) -> LRScheduler | None:
-    if recipe.schedule == "constant":
-        return None
-    steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
-    return OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=max(steps, 2), pct_start=0.3)
+def _is_best(rows: list[dict[str, float]]) -> bool:
+    scores = [row.get("score", row["val_accuracy"]) for row in rows]
+    return all(scores[-1] > earlier for earlier in scores[:-1])
+
+
+def _check_parts(splits: Splits[Any], recipe: Recipe) -> None:
+    if not len(splits.train):
+        raise LabError("there are no training images", "give at least one")
+    if not len(splits.val) and recipe.keep == "best":
+        problem = "there are no validation images to choose an epoch by"
+        raise LabError(problem, 'give some, or keep the last epoch: Recipe(..., keep="last")')
+
+
+def _check_loss(loss: float) -> None:
+    if not math.isfinite(loss):
+        became = "NaN" if math.isnan(loss) else "infinite"
+        raise LabError(f"the training loss became {became}", "lower the learning rate")

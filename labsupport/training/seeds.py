@@ -1,14 +1,50 @@
-"""One network, several seeds: a table of accuracies, mean and spread."""
+"""One network, several seeds: trained here or by workers; a table of accuracies, mean, spread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
+import torch
 
 from labsupport.data import Splits
-from labsupport.training.loop import Trained, evaluate
+from labsupport.models import ModelSpec
+from labsupport.network.modes import on_threads
+from labsupport.training.cache import train_or_load
+from labsupport.training.evaluation import evaluate
+from labsupport.training.loop import Trained
+from labsupport.training.recipe import Recipe
+
+TURN = Lock()  # threads of one process share torch's random state, so they train in turn
+
+
+def fit_seeds(
+    spec: ModelSpec,
+    splits: Splits[Any],
+    recipe: Recipe,
+    seeds: Iterable[int],
+    folder: Path,
+    progress: bool = False,
+    *,
+    executor: Executor | None = None,
+) -> list[Trained]:
+    """The same network trained from each of `seeds`; the data split stays the same.
+
+    With an executor (processes, a sweep's workers) the seeds train at the same time, each on as
+    many threads as torch has here. The networks come back as files of the cache, so workers must
+    see the same `folder`; data and recipe are sent to them.
+    """
+    seeds = list(seeds)
+    if executor:
+        asked = [spec, splits, recipe], Path(folder).resolve(), torch.get_num_threads()
+        futures = [executor.submit(_train_into_cache, *asked, seed) for seed in seeds]
+        for future in futures:
+            future.result()
+    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
 
 
 def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
@@ -20,6 +56,12 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     """Mean and sample standard deviation; the deviation of a single value is NaN."""
     series = pd.Series(values, dtype=float)
     return float(series.mean()), float(series.std(ddof=1))
+
+
+def _train_into_cache(asked: list[Any], folder: Path, threads: int, seed: int) -> None:
+    spec, splits, recipe = asked
+    with TURN, on_threads(threads):
+        train_or_load(spec, splits, recipe, seed, folder)
 
 
 def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:

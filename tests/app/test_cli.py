@@ -40,7 +40,7 @@ def test_help_and_list_load_nothing_heavy(course):
         "import sys; from labsupport.app.cli import app\n"
         "for arguments in (['--help'], ['run', '--help'], ['list', '--notebooks', sys.argv[1]]):\n"
         "    app(arguments, standalone_mode=False)\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'papermill', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'nbformat', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     done = subprocess.run(
@@ -67,7 +67,7 @@ def test_list_shows_titles_and_minutes(course):
         (["-p", "0.schedule=cosine"], "one of onecycle, constant"),
         (["-p", "1.seed=1", "--only", "0"], "no lab has the name or number '1'"),
         (["--data", "mnist"], "no lab has a parameter data"),
-        (["--data-dir", "nowhere"], "nowhere is no folder"),
+        (["--data-dir", "nowhere"], "nowhere is not a folder"),
         (["--name", "../x"], "cannot name a run"),
         (["--resume"], "there is no run"),
         (["--resume", "--name", "gone"], "holds no run"),

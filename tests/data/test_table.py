@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from labsupport.core.errors import LabError
-from labsupport.data.images import Fit
+from labsupport.data.images import Framing
 from labsupport.data.table import ROWS, read_csv, read_file
 
 HEADERS = {
@@ -146,7 +146,7 @@ def test_a_folder_gives_each_part_its_file(tmp_path):
     raw = read_csv(tmp_path)
     assert [len(pool.labels) for pool in (raw.train, raw.val, raw.test)] == [5, 2, 3]
     assert raw.classes == ("0", "1")
-    assert raw.train.shape(Fit()) == (1, 2, 2)
+    assert raw.train.shape(Framing()) == (1, 2, 2)
 
 
 def test_a_folder_needs_train_and_labels_that_train_has(tmp_path):

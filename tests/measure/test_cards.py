@@ -1,12 +1,18 @@
-"""The clocked columns of a scorecard, from times that are known."""
+"""The clocked columns of a scorecard from times that are known, the counted ones by hand."""
 
 import pandas as pd
 import pytest
+import torch
 
 from labsupport.core.errors import LabError
-from labsupport.measure.cards import clocked_columns
+from labsupport.data import load
+from labsupport.measure.cards import clocked_columns, measure
 from labsupport.measure.clocking import Clocking, Turn
+from labsupport.methods.early_exit import attach_branches, entropy, side_branch
+from labsupport.models import build
+from labsupport.network.cost import parameter_count
 from labsupport.records.scorecard import COLUMNS
+from labsupport.training import evaluate, predict
 
 
 def clocked(**times_ms):
@@ -49,3 +55,35 @@ def test_the_columns_are_those_of_the_scorecard(size):
 def test_a_name_that_was_not_clocked_is_explained():
     with pytest.raises(LabError, match="'rival' was not clocked"):
         clocked_columns(clocked(net=TIMES), "rival", "b1")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return load("mnist5k", max_train=200)
+
+
+@pytest.fixture(scope="module")
+def nets(splits):
+    torch.manual_seed(0)
+    base = build("mlp", splits.input_shape, depth=1, width=16)
+    branchy = attach_branches(base, {3: side_branch((16,), 10)})
+    first, _ = branchy.all_logits(splits.test.x)
+    return {"base": base, "branchy": branchy.with_thresholds([entropy(first).median().item()])}
+
+
+def test_counted_columns_of_networks_conditional_or_not(splits, nets):
+    figures = measure(nets, splits, large_batch=8, train_batch=8, rounds=2)
+    stem, head = 784 * 16, 16 * 10
+    where = nets["branchy"].exits(splits.test.x)[1]
+    stays = where.double().mean().item()
+    assert 0.3 < stays < 0.7
+    assert figures["base"]["macs"] == stem + head
+    assert figures["branchy"]["macs"] == round(stem + head + stays * head)
+    for name, net in nets.items():
+        right = evaluate(net, splits.test).accuracy
+        assert figures[name]["accuracy"] == pytest.approx(right)
+        assert figures[name]["parameters"] == parameter_count(net)
+    base, branchy = (predict(net, splits.test).argmax(1) for net in nets.values())
+    alike = (base == branchy).double().mean().item()
+    assert figures["branchy"]["agreement"] == pytest.approx(alike)
+    assert figures["base"]["agreement"] == 1

@@ -1,13 +1,23 @@
 """The energy model against sums done by hand."""
 
-from types import SimpleNamespace
-
+import pandas as pd
 import pytest
+from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.measure.energy import energy, energy_table
+from labsupport.network.cost import layer_costs
 
-NET = SimpleNamespace(parameters=1000, macs=2_000_000, bias_adds=100_000, activations=5000)
+NONE = {"int8_macs": 0, "binary_ops": 0, "lookups": 0}
+NET = pd.DataFrame(
+    {
+        "parameters": [900, 100],
+        "macs": [1_500_000, 500_000],
+        "additions": [100_000, 0],
+        "activations": [3000, 2000],
+        **NONE,
+    }
+)
 
 
 def test_fp32_by_hand():
@@ -49,6 +59,19 @@ def test_shared_weights_have_bits_of_their_own():
 def test_what_the_model_does_not_know_is_refused(wrong):
     with pytest.raises(LabError, match="no energy figure"):
         energy(NET, **wrong)
+
+
+def test_the_layers_of_a_network_are_what_it_takes():
+    spent = energy(layer_costs(nn.Linear(8, 4), (8,)))
+    assert spent.arithmetic_uj_model == pytest.approx((32 * 4.6 + 4 * 0.9) / 1e6)
+    assert spent.weights_uj_model == pytest.approx(36 * 640 / 1e6)
+    assert spent.activations_uj_model == pytest.approx(2 * 4 * 5 / 1e6)
+
+
+@pytest.mark.parametrize("kind", NONE)
+def test_operations_without_a_published_energy_are_refused(kind):
+    with pytest.raises(LabError, match="no energy figure"):
+        energy(NET.assign(**{kind: 1}))
 
 
 def test_every_figure_is_labeled_as_a_model():

@@ -8,7 +8,7 @@ from torch import nn
 
 from labsupport import models
 from labsupport.core.errors import LabError
-from labsupport.network.cutting import collect, cut, cut_points, fingerprint, in_order
+from labsupport.network.cutting import collect, cut, cut_points, in_order
 
 
 @pytest.fixture
@@ -222,36 +222,3 @@ def test_nothing_runs_before_it_is_asked_for_and_one_batch_is_held_at_a_time(mod
         split.features = weakref.ref(features)
         del features, logits
     assert next(rows, None) is None
-
-
-def test_equal_networks_have_the_same_fingerprint_in_any_mode(model):
-    mark = fingerprint(model)
-    assert len(mark) == 16
-    assert int(mark, 16) >= 0
-    assert mark == fingerprint(toy_network()) == fingerprint(copy.deepcopy(model))
-    assert mark == fingerprint(model.eval()) == fingerprint(model.train())
-    assert mark == fingerprint(model.to(memory_format=torch.channels_last))
-
-
-@pytest.mark.parametrize("name", list(toy_network().state_dict()))
-def test_any_changed_weight_changes_the_fingerprint(model, name):
-    mark = fingerprint(model)
-    value = model.state_dict()[name].view(-1)
-    value[-1] = torch.nextafter(value[-1], torch.tensor(9.0))
-    assert fingerprint(model) != mark
-
-
-def test_what_is_no_weight_changes_the_fingerprint_too(model):
-    marks = {fingerprint(model), fingerprint(copy.deepcopy(model).double())}
-    model[0].stride = (2, 2)
-    marks.add(fingerprint(model))
-    model[0].stride, model[6].p = (1, 1), 0.1
-    marks.add(fingerprint(model))
-    assert len(marks) == 4
-
-
-def test_running_statistics_count():
-    model = nn.Sequential(nn.BatchNorm1d(2))
-    mark = fingerprint(model)
-    model(torch.randn(4, 2))
-    assert fingerprint(model) != mark

@@ -1,3 +1,5 @@
+"""Verdicts: a measured number against the aim that counts in its run."""
+
 import math
 
 import pytest
@@ -5,47 +7,80 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsupport.core.errors import LabError
-from labsupport.records.claims import Claim, html_table, number
+from labsupport.records.claims import Claim, judge, number
+from labsupport.records.definitions import ClaimDefinition
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(numbers, numbers)
-def test_a_claim_compares_the_measured_number_with_its_bound(measured, bound):
+def test_a_claim_compares_the_measured_number_with_its_aim(measured, aim):
     def holds(relation):
-        return Claim("x", "…", measured, relation, bound).holds
+        return Claim("x", "…", measured, relation, aim).holds
 
-    assert holds(">=") == (measured >= bound)
-    assert holds("<=") == (measured <= bound)
-    assert holds("==") == (measured == bound)
-
-
-def test_a_number_that_could_not_be_measured_never_holds():
-    for relation in ("==", ">=", "<="):
-        assert Claim("x", "…", math.nan, relation, 1.0).holds is False
+    assert holds(">=") == (measured >= aim)
+    assert holds("<=") == (measured <= aim)
+    assert holds("==") == (measured == aim)
 
 
-def test_a_reported_figure_neither_holds_nor_fails():
-    assert Claim("x", "…", 3.0).holds is None
+@pytest.mark.parametrize("relation", ["==", ">=", "<="])
+def test_a_number_that_was_looked_for_in_vain_never_holds(relation):
+    claim = Claim("x", "…", math.nan, relation, 1.0, required=True)
+    assert claim.holds is False
+    assert claim.broken
+
+
+def test_a_number_without_an_aim_is_reported_and_none_is_not_measured():
     assert Claim("x", "…", 3.0).verdict == "reported"
+    assert Claim("x", "…", None).verdict == "not measured"
+    assert Claim("x", "…", math.nan).verdict == "not measured"
+    assert Claim("x", "…", None, ">=", 1.0).verdict == "not measured"
 
 
-def test_a_bound_needs_a_relation_and_a_requirement_needs_a_bound():
-    with pytest.raises(LabError, match="relation"):
-        Claim("x", "…", 1.0, ">=")
-    with pytest.raises(LabError, match="relation"):
-        Claim("x", "…", 1.0, "reported", 2.0)
-    with pytest.raises(LabError, match="required"):
-        Claim("x", "…", 1.0, required=True)
+def test_a_run_breaks_on_a_required_claim_with_an_aim_only():
+    def broken(measured, aim, required):
+        return Claim("x", "…", measured, ">=", aim, required=required).broken
+
+    assert broken(1.0, 2.0, required=True)
+    assert broken(None, 2.0, required=True)
+    assert not broken(1.0, 2.0, required=False)
+    assert not broken(1.0, None, required=True)
+    assert not broken(3.0, 2.0, required=True)
 
 
-def test_the_table_shows_failures_and_escapes_text():
-    html = html_table(
-        [Claim("a.b", "x < <script>", 1.0, ">=", 2.0, seed_value=0.5, source="t & u")]
-    )
-    assert "does not hold" in html
-    assert "<script>" not in html
-    assert "t &amp; u" in html
+EVERYWHERE = ClaimDefinition(id="a", statement="…", relation="==", aim=5)
+TRAINED = ClaimDefinition(id="b", statement="…", relation=">=", aim={"quick": 0.9, "lab": 0.98})
+FLOOR = ClaimDefinition(id="c", statement="…", relation="<=", aim="computed")
+KNOWN = {claim.id: claim for claim in (EVERYWHERE, TRAINED, FLOOR)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "aim", "verdict"),
+    [("quick", 0.9, "holds"), ("lab", 0.98, "does not hold"), ("full", None, "reported")],
+)
+def test_an_aim_by_profile_counts_in_that_profile_only(profile, aim, verdict):
+    claim = judge(KNOWN, profile, {"b": 0.95}, {}, {})["b"]
+    assert (claim.bound, claim.verdict) == (aim, verdict)
+
+
+def test_without_a_profile_exact_and_computed_aims_alone_count():
+    values = {"a": 5, "b": 0.1, "c": 2.0}
+    claims = judge(KNOWN, None, values, {"c": 1.5}, {"b": 0.97})
+    assert [claim.verdict for claim in claims.values()] == ["holds", "reported", "does not hold"]
+    assert claims["b"].relation == "reported"
+    assert claims["b"].reference == 0.97
+    assert claims["c"].bound == 1.5
+
+
+def test_an_aim_that_a_run_cannot_compute_leaves_the_claim_reported():
+    assert judge(KNOWN, "quick", {"c": 2.0}, {"c": None}, {})["c"].verdict == "reported"
+
+
+def test_computed_aims_are_asked_for_and_no_others_taken():
+    with pytest.raises(LabError, match=r"match: c;.*bounds"):
+        judge(KNOWN, "quick", {"a": 5, "c": 1.0}, {}, {})
+    with pytest.raises(LabError, match="match: a"):
+        judge(KNOWN, "quick", {"a": 5}, {"a": 5.0}, {})
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ FAILED = LabRecord(status="failed", seconds=2.04, cell=4, error="ValueError: [bo
 def shown(terminal):
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=80)
-    with Display(console) as display:
+    display = Display(console)
+    with display.live:
         display.started("03_profiling")
         display.cell("03_profiling", 4, 9)
-        display._progress.refresh()
+        display.live.refresh()
         display.ended("03_profiling", FAILED)
         display.ended("04_next", LabRecord(status="skipped", error="it needs 03"))
     return text.getvalue()

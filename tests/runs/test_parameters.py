@@ -32,12 +32,19 @@ def test_half_open_ranges_and_number_choices(course):
     assert found["c"].choices == (4, 8)
 
 
+def test_signs_in_texts_and_comments_are_only_signs(course):
+    cell = 'a: str = "x # y = [1|2]"  # 0 = none\n# a line of its own\nb: int = 1'
+    found = parameters_of(write_lab(course, "02_third", parameters=cell))
+    assert found["a"] == Parameter("a", str, "x # y = [1|2]", "0 = none")
+    assert found["b"] == Parameter("b", int, 1)
+
+
 @pytest.mark.parametrize(
     "cell",
     [
         "a: int = 1; b: int = 2",
-        'a: str = "x # y"',
-        "a: int = 1  # 0 = none",
+        "a: int = (\n    1)",
+        "a.b: int = 1",
         "a = 1",
         "a: list = [1]",
         "a: int = 1 + x",
@@ -49,7 +56,7 @@ def test_half_open_ranges_and_number_choices(course):
         "a: int =",
     ],
 )
-def test_a_cell_that_papermill_would_misread_is_refused(course, cell):
+def test_a_cell_of_another_form_is_refused(course, cell):
     path = write_lab(course, "02_third", parameters=cell)
     with pytest.raises(LabError, match=r"02_third.*one plain `name: type = value"):
         parameters_of(path)

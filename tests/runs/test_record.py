@@ -50,7 +50,7 @@ def test_the_latest_run_is_the_one_begun_last(tmp_path):
 
 def test_a_damaged_run_does_not_hide_the_others(tmp_path):
     (new_folder(tmp_path, "z_damaged") / "run.json").write_text("{")
-    with pytest.raises(LabError, match="none of the runs can be read"):
+    with pytest.raises(LabError, match="there is no run that can be read"):
         find_run(tmp_path, None)
     write_record(new_folder(tmp_path, "a"), made("a"))
     assert find_run(tmp_path, None).name == "a"

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from labsupport.core.errors import LabError
-from labsupport.records.results import read_table, write_table
+from labsupport.records.tables import read_table, write_table
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 from labsupport.runs.reference import keep_reference
 
@@ -48,7 +48,7 @@ def test_labs_of_other_runs_stay_and_tables_that_are_gone_go(tmp_path):
         ("failed", {}, "not finished"),
         ("pending", {}, "not finished"),
         ("done", {"overrides": {"00_first": {"seed": 1}}}, "changed parameters"),
-        ("done", {"jobs": 2}, "side by side"),
+        ("done", {"jobs": 2}, "ran labs at once"),
     ],
 )
 def test_a_run_that_cannot_be_a_reference_is_refused(tmp_path, status, facts, problem):

@@ -7,6 +7,7 @@ from labsupport.core.errors import LabError
 from labsupport.measure import latency
 from labsupport.methods.surgery import remove_channels
 from labsupport.models import build
+from labsupport.network.cost import batch_cost, cost
 from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
 
 SHAPE = (1, 28, 28)
@@ -106,3 +107,18 @@ def test_a_network_of_double_precision_is_exported_in_single(tmp_path):
 def test_a_batch_that_does_not_fit_is_refused(path):
     with pytest.raises(LabError, match=r"does not take a batch of \(1, 3, 28, 28\)"):
         OnnxNetwork(path)(torch.zeros(1, 3, 28, 28))
+
+
+def test_the_file_says_what_the_network_costs(net, path):
+    assert cost(OnnxNetwork(path), SHAPE) == cost(net, SHAPE)
+    assert batch_cost(OnnxNetwork(path), torch.zeros(3, *SHAPE)) == cost(net, SHAPE) * 3
+
+
+def test_a_file_without_its_cost_can_be_run_but_not_counted(path, tmp_path):
+    foreign = onnx.load(path)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    network = OnnxNetwork(tmp_path / "foreign.onnx")
+    assert network(torch.zeros(1, *SHAPE)).shape == (1, 10)
+    with pytest.raises(LabError, match="does not say what it costs"):
+        cost(network, SHAPE)

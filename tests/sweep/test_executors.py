@@ -6,16 +6,18 @@ import subprocess
 import sys
 from concurrent.futures import Executor
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 import dask
 import pandas as pd
 import pytest
+import torch
 from distributed import LocalCluster
 
 from labsupport.core.errors import LabError
+from labsupport.models import ModelSpec
 from labsupport.sweep import SCHEDULER, Setup, Sweep, executors, workers
-from labsupport.training import Recipe
+from labsupport.training import Recipe, fit_seeds
 
 RECIPE = Recipe(epochs=1, batch_size=64)
 TRIALS = [
@@ -74,6 +76,18 @@ def test_two_workers_of_a_cluster_give_the_table_of_this_process(tmp_path, on_cl
         )
     assert (there["error"] == "").all()
     pd.testing.assert_frame_equal(counted(here), counted(there))
+
+
+def test_seeds_trained_by_workers_are_those_of_this_process(tmp_path, on_cluster):
+    splits = setup_in(tmp_path).splits(size=7)
+    spec = ModelSpec("mlp", splits.input_shape, 10, {"width": 8})
+    here = fit_seeds(spec, splits, RECIPE, range(2), tmp_path / "here")
+    with workers(0) as executor:
+        there = fit_seeds(spec, splits, RECIPE, range(2), tmp_path / "there", executor=executor)
+    for one, other in zip(here, there, strict=True):
+        assert one.seed == other.seed
+        states = one.model.state_dict(), other.model.state_dict()
+        torch.testing.assert_close(*states, atol=0, rtol=0)
 
 
 def test_what_workers_trained_is_read_back_here(tmp_path, on_cluster):
@@ -149,6 +163,38 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setenv(SCHEDULER, "tcp://127.0.0.1:9")
     refused = pytest.raises(LabError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9")
     with refused, workers(2):
+        pass
+
+
+@pytest.fixture
+def without_workers(monkeypatch):
+    """The address of a scheduler that nobody works for yet, and the cluster it belongs to."""
+    monkeypatch.setattr(executors, "NOTICE", 0.2)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as cluster:
+        monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
+        yield cluster
+
+
+def test_waiting_for_workers_is_announced_and_ends(without_workers, monkeypatch, capsys):
+    monkeypatch.setenv(executors.WAIT, "0.5")
+    address = without_workers.scheduler_address
+    refused = pytest.raises(LabError, match=f"{address} had no workers for 0.5 s.*dask worker tcp")
+    with refused, workers(0):
+        pass
+    notices = capsys.readouterr().err.splitlines()
+    assert len(notices) >= 2
+    assert all(address in notice and "no workers yet" in notice for notice in notices)
+
+
+def test_a_worker_that_comes_late_is_waited_for(without_workers):
+    Timer(0.5, without_workers.scale, [1]).start()
+    with workers(0) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+
+
+def test_a_wait_that_is_no_number_is_refused(without_workers, monkeypatch):
+    monkeypatch.setenv(executors.WAIT, "long")
+    with pytest.raises(LabError, match=f"{executors.WAIT} is not a number of seconds"), workers(0):
         pass
 
 

@@ -2,9 +2,9 @@
 
 from labsupport.methods.early_exit.branchy import (
     BranchyNet,
+    JointExits,
     attach_branches,
     entropy,
-    joint_objective,
     side_branch,
 )
 from labsupport.methods.early_exit.branchy_search import (
@@ -15,7 +15,7 @@ from labsupport.methods.early_exit.branchy_search import (
 from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpooled
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
-from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules, load_rules
+from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules
 from labsupport.network.cutting import collect, cut
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Calibration",
     "Chunked",
     "ExitAnswers",
+    "JointExits",
     "Rules",
     "RulesRecipe",
     "answers",
@@ -36,9 +37,7 @@ __all__ = [
     "entropy",
     "exit_answers",
     "fit_rules",
-    "joint_objective",
     "least_margins",
-    "load_rules",
     "search_thresholds",
     "side_branch",
     "unpooled",

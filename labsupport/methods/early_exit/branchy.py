@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
-from labsupport.data.shifts import randomly_shifted
+from labsupport.data import Batch
 from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
 from labsupport.network.cutting import Place, cut, in_order
-from labsupport.training import Objective, Step
+from labsupport.training import CrossEntropy, Step
 
 
 class BranchyNet(nn.Module):
@@ -33,6 +34,8 @@ class BranchyNet(nn.Module):
     feature maps stay in the processor's cache. `segments` are the parts of the trunk between the
     branches, `layers` the places where it was cut for them.
     """
+
+    conditional = True
 
     def __init__(
         self,
@@ -147,25 +150,30 @@ def entropy(logits: Tensor) -> Tensor:
     return terms.sum(-1)
 
 
-def joint_objective(
-    weights: Sequence[float], shift: int = 0, label_smoothing: float = 0.0
-) -> Objective:
+@dataclass(frozen=True)
+class JointExits:
     """What `fit` descends for a BranchyNet: the weighted sum of all exits' cross-entropies.
 
-    One weight per exit, the trunk's last. Each batch is moved by up to `shift` pixels at random.
-    The trunk's logits are reported. Raises LabError for weights that are negative or all zero,
-    and, when called, for another number of them than there are exits.
+    One weight per exit, the trunk's last. The trunk's logits are reported. Raises LabError for
+    weights that are negative or all zero, and, when called, for another number of them than there
+    are exits.
     """
-    if min(weights, default=0) < 0 or not any(weights):
-        raise LabError(f"weights {tuple(weights)} of exits", "give weights from 0, one above it")
 
-    def objective(model: nn.Module, x: Tensor, y: Tensor) -> Step:
-        exits = _branchy(model, len(weights)).all_logits(randomly_shifted(x, shift))
-        losses = [cross_entropy(logits, y, label_smoothing=label_smoothing) for logits in exits]
-        loss = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)])
-        return Step(loss.sum(), exits[-1], y)
+    weights: tuple[float, ...]
+    label_smoothing: float = 0.0
 
-    return objective
+    def __post_init__(self) -> None:
+        if min(self.weights, default=0) < 0 or not any(self.weights):
+            raise LabError(f"weights {self.weights} of exits", "give weights from 0, one above it")
+        CrossEntropy(self.label_smoothing)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch."""
+        exits = _branchy(model, len(self.weights)).all_logits(batch.x)
+        smoothing = self.label_smoothing
+        losses = [cross_entropy(logits, batch.y, label_smoothing=smoothing) for logits in exits]
+        parts = [weight * loss for weight, loss in zip(self.weights, losses, strict=True)]
+        return Step(torch.stack(parts).sum(), exits[-1], batch.y)
 
 
 def _judge(segment: nn.Module, branch: nn.Module, threshold: float, x: Tensor) -> Judged:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.early_exit.branchy import BranchyNet, entropy
+from labsupport.network.modes import evaluating
 
 Thresholds = tuple[float, ...]
 
@@ -37,18 +38,14 @@ class ExitAnswers:
 
 @torch.no_grad()
 def exit_answers(net: BranchyNet, split: Batched, batch_size: int = 100) -> ExitAnswers:
-    """Entropies and answers of all exits for all images; the network's mode is restored.
+    """Entropies and answers of all exits for all images; the modules' modes are restored.
 
     Raises LabError for a split without images.
     """
     if len(split) == 0:
         raise LabError("there is no image to search thresholds on", "give at least one")
-    was_training = net.training
-    net.eval()
-    try:
+    with evaluating(net):
         rows = [(net.all_logits(x), y) for x, y in split.batches(batch_size)]
-    finally:
-        net.train(was_training)
     logits = [torch.cat(exit_) for exit_ in zip(*(exits for exits, _ in rows), strict=True)]
     return ExitAnswers(
         torch.stack([entropy(branch) for branch in logits[:-1]], 1).cpu().numpy(),

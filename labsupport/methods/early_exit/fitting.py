@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, pad
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.nn.functional import interpolate, pad
 
 from labsupport.core.errors import LabError
-from labsupport.data import Split
-from labsupport.data.shifts import randomly_shifted
+from labsupport.data import Split, Splits
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import Place, cut, fingerprint
-from labsupport.training import predict
+from labsupport.network.cutting import Place, cut
+from labsupport.network.fingerprint import fingerprint
+from labsupport.training import Recipe, Shift, SoftCrossEntropy, fit, predict
 from labsupport.training.loop import seeded
+
+ANSWERS = "answers"  # the network's class shares, beside each image
 
 
 @dataclass(frozen=True)
 class RulesRecipe:
     """How rules are fitted: AdamW on a one-cycle rate, weights shared by pool x pool positions.
 
-    `pool` 1 gives every feature a weight of its own. Each batch is moved by up to `shift` pixels.
+    `pool` 1 gives every feature a weight of its own. Each image is moved by up to `shift` pixels.
     Raises LabError for a value out of range.
     """
 
@@ -36,10 +36,21 @@ class RulesRecipe:
     shift: int = 1
 
     def __post_init__(self) -> None:
-        positive = min(self.epochs, self.batch_size, self.pool) >= 1 and self.lr > 0
-        if not positive or min(self.shift, self.weight_decay) < 0:
-            remedy = "only shift and weight_decay may be 0, none below"
-            raise LabError(f"{self} cannot be followed", remedy)
+        if self.pool < 1:
+            raise LabError(f"pooling {self.pool} x {self.pool} maps", "pool 1 or more")
+        self.training()
+
+    def training(self) -> Recipe:
+        """The recipe of the training, whose last epoch is kept: no image is left to choose by."""
+        return Recipe(
+            self.epochs,
+            self.batch_size,
+            self.lr,
+            self.weight_decay,
+            augmentation=(Shift(self.shift),),
+            channels_last=True,  # in which pooling is many times faster
+            keep="last",
+        )
 
 
 def fit_rules(
@@ -52,20 +63,21 @@ def fit_rules(
     """Rules on the features after `layer`, fitted to the network's own soft answers on `train`.
 
     No margin is set yet, so that no rule fires. The features are made anew in every epoch and
-    never held; the labels are not looked at. Raises LabError for a layer, pool or shift that does
-    not fit, or no image at all.
+    never held; the answer to a moved image stays the one to the image in its place; the labels are
+    not looked at. Raises LabError for a layer, pool or shift that does not fit, or no image at all.
     """
     stem, rest = cut(model, layer)
     if not len(train):
         raise LabError("there is no image to fit rules to", "give at least one")
-    answers = predict(nn.Sequential(stem, rest).eval(), train, batch_size=100).softmax(1)
+    answers = predict(nn.Sequential(stem, rest), train, batch_size=100).softmax(1)
     with torch.inference_mode():
         shape = tuple(stem(train.x[:1]).shape[1:])
-    head = _head(shape, answers.shape[1], recipe.pool, seed).to(train.device)
-    # Pooling is many times faster with the channels innermost.
-    stem = stem.to(memory_format=torch.channels_last)
-    _train(stem, head, Split(train.x, answers), recipe, seed)
-    product = head[-1]
+    scoring = nn.Sequential(
+        stem.requires_grad_(False), _head(shape, answers.shape[1], recipe.pool, seed)
+    )
+    images = _training_only(replace(train, extras={ANSWERS: answers}))
+    trained = fit(scoring, images, recipe.training(), seed, objective=SoftCrossEntropy(ANSWERS))
+    product = list(trained.model.modules())[-1]
     assert isinstance(product, nn.Linear)
     weight = unpooled(product.weight.detach(), shape, recipe.pool)
     return Rules(weight, product.bias, Origin(layer, shape, fingerprint(model)))
@@ -97,18 +109,6 @@ def _head(shape: tuple[int, ...], classes: int, pool: int, seed: int) -> nn.Sequ
         return nn.Sequential(nn.AvgPool2d(pool), nn.Flatten(), nn.Linear(features, classes))
 
 
-def _train(stem: nn.Module, head: nn.Module, train: Split, recipe: RulesRecipe, seed: int) -> None:
-    """Fit the head on moved images; the answer stays the one to the image in its place."""
-    steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
-    optimizer = AdamW(head.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    scheduler = OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=max(steps, 2))
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(recipe.epochs):
-        for x, answers in train.batches(recipe.batch_size, generator):
-            with torch.no_grad():
-                features = stem(randomly_shifted(x, recipe.shift, generator))
-            loss = cross_entropy(head(features), answers)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            scheduler.step()
+def _training_only(train: Split) -> Splits:
+    none = train.take(0)
+    return Splits("rules", train, none, none, (), (), (), "")

@@ -32,6 +32,8 @@ class BranchedNetwork(nn.Module):
     network or layer.
     """
 
+    conditional = True
+
     def __init__(self, model: nn.Module, layer: Place, rules: Rules, chunk: int = CHUNK) -> None:
         super().__init__()
         self.stem, self.rest = cut(model, layer)

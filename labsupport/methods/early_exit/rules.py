@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from labsupport.core.errors import LabError
-from labsupport.core.tensors import UNREADABLE, read_tensors, write_tensors
-from labsupport.network.cutting import Place, fingerprint
+from labsupport.network.cutting import Place
+from labsupport.network.fingerprint import fingerprint
 
 LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches
@@ -36,18 +33,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How margins came about: the required agreement, on how many images, moved by how much.
+    """How margins came about: the required agreement, and on how many images, in how many copies.
 
-    Each of the `images` was seen once per shift of up to `shift` pixels. Raises LabError for an
-    agreement outside (0, 1], no image, or a shift below 0.
+    Only the images are independent; an image was wrong if any of its moved copies was.
+    Raises LabError for an agreement outside (0, 1], no image, or no copy.
     """
 
     required: float
     images: int
-    shift: int = 0
+    copies: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.required <= 1 or self.images < 1 or self.shift < 0:
+        if not 0 < self.required <= 1 or min(self.images, self.copies) < 1:
             raise LabError(f"{self} cannot be", "give an agreement up to 1 on at least one image")
 
 
@@ -132,34 +129,7 @@ class Rules(nn.Module):
         if self.origin.network != fingerprint(model):
             raise LabError("these rules were fitted to another network", "fit them to this one")
 
-    def save(self, path: Path) -> None:
-        """Write the rules as one safetensors file, origin and calibration in its metadata."""
-        about = {"rules": asdict(self.origin)}
-        if self.calibration:
-            about["calibration"] = asdict(self.calibration)
-        write_tensors(path, self.state_dict(), about)
-
-
-def load_rules(path: Path, device: torch.device | str = "cpu") -> Rules:
-    """Rules as `Rules.save` wrote them. Raises LabError for any other file."""
-    try:
-        state, about = read_tensors(path, device)
-        rules = Rules(state["weight"], state["bias"], _origin(about["rules"]))
-        return rules.with_margins(state["margins"], _calibration(about.get("calibration")))
-    except UNREADABLE as error:
-        raise LabError(f"{path} holds no rules: {error}", "fit the rules again") from error
-
 
 def confidences(scores: Tensor) -> Tensor:
     """Softmax of the scores in float64, which still tells 1 - 1e-15 from 1."""
     return scores.softmax(1, dtype=torch.float64)
-
-
-def _origin(about: Mapping[str, Any]) -> Origin:
-    return Origin(about["layer"], tuple(about["feature_shape"]), str(about["network"]))
-
-
-def _calibration(about: Mapping[str, Any] | None) -> Calibration | None:
-    if about is None:
-        return None
-    return Calibration(float(about["required"]), int(about["images"]), int(about["shift"]))

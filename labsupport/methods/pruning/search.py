@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -12,15 +11,16 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.pruning.schedules import Retrain, Widths, prune_by_scores
+from labsupport.methods.pruning.schedules import Widths, prune_by_scores
 from labsupport.methods.surgery import channel_groups, narrowed
+from labsupport.training import Trained
 
 
 @dataclass(frozen=True)
 class Stage:
     """Some training, and the validation accuracy below which a shape is given up after it."""
 
-    retrain: Retrain
+    retrain: Callable[[nn.Module], Trained]
     floor: float
 
 
@@ -29,8 +29,8 @@ class Found:
     """What a search came to: the network (None where no shape would do) and its widths.
 
     `table` has a row for each shape that was tried, cheapest first: a column for each layer's
-    width, cost, stages that were trained, val_accuracy after the last one, seconds (clocked),
-    chosen.
+    width, cost, stages that were trained, val_accuracy after the last one, seconds of training
+    (clocked when it took place, even where a stage reads its networks from a cache), chosen.
     """
 
     model: nn.Module | None
@@ -61,13 +61,12 @@ def search(
     scores = criterion(model, list(layers.values()))
     rows: list[dict[str, object]] = []
     for its_cost, widths in costs:
-        started = time.perf_counter()
-        smaller = prune_by_scores(model, input_shape, widths, scores)
-        smaller, trained, reached = _through(stages, smaller, accuracy)
-        chosen = reached >= stages[-1].floor and trained == len(stages)
-        result = {"cost": its_cost, "stages": trained, "val_accuracy": reached}
-        result |= {"seconds": time.perf_counter() - started, "chosen": chosen}
-        rows.append({**widths, **result})
+        smaller, trained, reached = _through(
+            stages, prune_by_scores(model, input_shape, widths, scores), accuracy
+        )
+        chosen = reached >= stages[-1].floor and len(trained) == len(stages)
+        result = {"cost": its_cost, "stages": len(trained), "val_accuracy": reached}
+        rows.append({**widths, **result, "seconds": sum(trained), "chosen": chosen})
         if chosen:
             return Found(smaller, widths, pd.DataFrame(rows))
     return Found(None, None, pd.DataFrame(rows))
@@ -75,12 +74,13 @@ def search(
 
 def _through(
     stages: Sequence[Stage], model: nn.Module, accuracy: Callable[[nn.Module], float]
-) -> tuple[nn.Module, int, float]:
-    """The network after the stages that it got to, their number, and its last accuracy."""
-    trained, reached = 0, 0.0
+) -> tuple[nn.Module, list[float], float]:
+    """The network after the stages that it got to, the seconds of each, and its last accuracy."""
+    seconds, reached = [], 0.0
     for stage in stages:
-        model = stage.retrain(model)
-        trained, reached = trained + 1, accuracy(model)
+        trained = stage.retrain(model)
+        model, reached = trained.model, accuracy(trained.model)
+        seconds.append(trained.seconds)
         if reached < stage.floor:
             break
-    return model, trained, reached
+    return model, seconds, reached

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
+from labsupport.network.cost import Cost
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -51,6 +52,11 @@ class SparseLinear(nn.Module):
         """(N, in_features) to (N, out_features)."""
         out: Tensor = (self.weight @ x.T).T
         return out if self.bias is None else out + self.bias
+
+    def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
+        """A MAC per non-zero weight and row of x."""
+        additions = 0 if self.bias is None else output.numel()
+        return Cost(fp_macs=len(x) * self.weight._nnz(), additions=additions)
 
 
 def magnitude(model: nn.Module, sparsity: float) -> nn.Module:

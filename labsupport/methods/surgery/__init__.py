@@ -15,7 +15,6 @@ from labsupport.methods.surgery.removal import (
     shrink,
     widths,
 )
-from labsupport.methods.surgery.storage import load_pruned, save_pruned
 
 __all__ = [
     "Group",
@@ -23,12 +22,10 @@ __all__ = [
     "channel_groups",
     "gated",
     "group_of",
-    "load_pruned",
     "mask_channels",
     "narrowed",
     "prunable",
     "remove_channels",
-    "save_pruned",
     "shrink",
     "widths",
 ]

@@ -8,15 +8,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
-from labsupport.data import Split, Splits
-from labsupport.data.shifts import shifted, shifts
+from labsupport.data import Batch, Split, Splits
 from labsupport.methods.early_exit.branchy import (
+    JointExits,
     attach_branches,
     entropy,
-    joint_objective,
     side_branch,
 )
-from labsupport.training import Recipe, fit
+from labsupport.training import Recipe, Shift, fit
 
 LEAVE_OFTEN = (1.2, 1.0)  # nats; three classes have at most 1.0986
 
@@ -206,7 +205,12 @@ def test_a_side_branch_takes_features_of_any_shape(shape, n):
 
 @pytest.mark.parametrize(
     ("layer", "problem"),
-    [(-1, "no layer -1"), (0, "branch on the input"), (7, "no layer 7 .*6"), ("99", "no layer '99'")],
+    [
+        (-1, "no layer -1"),
+        (0, "branch on the input"),
+        (7, "no layer 7 .*6"),
+        ("99", "no layer '99'"),
+    ],
 )
 def test_a_layer_outside_the_trunk_is_explained(trunk, layer, problem):
     with pytest.raises(LabError, match=problem):
@@ -231,7 +235,7 @@ def test_thresholds_that_do_not_fit_the_branches_are_explained(net, thresholds):
 
 def test_the_joint_loss_is_the_weighted_sum_and_so_is_its_gradient(net):
     x, y, weights = images(16), torch.arange(16) % 3, (1.0, 0.25, 0.5)
-    loss, logits, _ = joint_objective(weights)(net, x, y)
+    loss, logits, _ = JointExits(weights)(net, Batch(x, y))
     exits = net.all_logits(x)
     parts = [cross_entropy(exit_, y) for exit_ in exits]
     expected = sum(weight * part for weight, part in zip(weights, parts, strict=True))
@@ -248,38 +252,29 @@ def test_smoothed_labels_count_at_every_exit(net):
     x, y = images(8), torch.arange(8) % 3
     target = torch.nn.functional.one_hot(y, 3) * 0.7 + 0.1
     expected = sum(cross_entropy(exit_, target) for exit_ in net.all_logits(x))
-    loss, *_ = joint_objective((1, 1, 1), label_smoothing=0.3)(net, x, y)
+    loss, *_ = JointExits((1, 1, 1), label_smoothing=0.3)(net, Batch(x, y))
     torch.testing.assert_close(loss, expected)
 
 
 def test_a_weight_of_zero_leaves_that_branch_untrained(net):
-    loss, *_ = joint_objective((0.0, 0.0, 1.0))(net, images(8), torch.arange(8) % 3)
+    loss, *_ = JointExits((0.0, 0.0, 1.0))(net, Batch(images(8), torch.arange(8) % 3))
     loss.backward()
     assert all((p.grad == 0).all() for p in net.branches.parameters())
     assert net.segments[0][0].weight.grad.abs().sum() > 0
 
 
-def test_the_joint_loss_is_that_of_moved_images(net):
-    x, y = images(4), torch.arange(4) % 3
-    losses = [joint_objective((0, 0, 1))(net, shifted(x, *m), y)[0].item() for m in shifts(1)]
-    torch.manual_seed(0)
-    objective = joint_objective((0, 0, 1), shift=1)
-    seen = [objective(net, x, y)[0].item() for _ in range(100)]
-    assert sorted(set(seen)) == pytest.approx(sorted(losses))
-
-
 @pytest.mark.parametrize("weights", [(), (0, 0), (1, -1)])
 def test_weights_that_train_nothing_or_backwards_are_explained(weights):
     with pytest.raises(LabError, match="weights"):
-        joint_objective(weights)
+        JointExits(weights)
 
 
 def test_an_objective_of_another_network_is_explained(net, trunk):
     y = torch.arange(4) % 3
     with pytest.raises(LabError, match="2 weights for 3 exits"):
-        joint_objective((1, 1))(net, images(4), y)
+        JointExits((1, 1))(net, Batch(images(4), y))
     with pytest.raises(LabError, match="attach branches"):
-        joint_objective((1, 1))(trunk, images(4), y)
+        JointExits((1, 1))(trunk, Batch(images(4), y))
 
 
 def test_joint_training_teaches_every_exit(net):
@@ -290,7 +285,7 @@ def test_joint_training_teaches_every_exit(net):
     splits = Splits(
         "made", part(120, 1), part(60, 2), part(60, 3), ("a", "b", "c"), (0.0,), (1.0,), "f"
     )
-    objective = joint_objective((1, 1, 1), shift=1)
-    result = fit(net, splits, Recipe(5, 20, 0.02), objective=objective)
+    recipe = Recipe(5, 20, 0.02, augmentation=(Shift(1),))
+    result = fit(net, splits, recipe, objective=JointExits((1, 1, 1)))
     for logits in result.model.all_logits(splits.test.x):
         assert (logits.argmax(1) == splits.test.y).double().mean() > 0.9

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,83 @@ def test_as_many_leave_as_any_margin_lets(rows, required):
 def test_the_agreement_asked_for_is_kept(rows, required):
     made = seen(*rows)
     assert made.agreement(least_margins(made, CLASSES, required)) >= required
+
+
+COPIED = st.integers(1, 4).flatmap(
+    lambda copies: st.tuples(
+        st.just(copies),
+        st.integers(1, 6).flatmap(
+            lambda images: st.lists(ROW, min_size=copies * images, max_size=copies * images)
+        ),
+    )
+)
+
+
+def copied(copies, rows):
+    return replace(seen(*rows), copies=copies)
+
+
+@settings(max_examples=200)
+@given(COPIED, REQUIRED)
+@example((2, [(0.9, 0, 1), (0.6, 1, 1), (0.9, 0, 1), (0.6, 1, 1)]), 0.5)
+@example((2, [(0.9, 0, 1), (0.6, 1, 1), (0.6, 1, 1), (0.9, 0, 1)]), 0.5)
+def test_images_are_judged_not_their_copies(moved, required):
+    """By brute force: the least margin at which no more than the allowed images are wrong."""
+    copies, rows = moved
+    margins = least_margins(copied(copies, rows), CLASSES, required)
+    images = len(rows) // copies
+    for c, margin in enumerate(margins.tolist()):
+        mine = [(p, r % images, c == full) for r, (p, ruled, full) in enumerate(rows) if ruled == c]
+        keep = [
+            t
+            for t in {p for p, _, _ in mine if p > 0.5}
+            if (len(mine) - copies * len({i for p, i, ok in mine if p >= t and not ok})) / len(mine)
+            >= required
+        ]
+        leaving = [p for p, _, _ in mine if p > 0.5 and p >= margin]
+        assert sorted(leaving) == sorted(p for p, _, _ in mine if keep and p >= min(keep))
+
+
+@settings(max_examples=200)
+@given(COPIED, REQUIRED)
+def test_the_agreement_asked_for_is_kept_over_images(moved, required):
+    copies, rows = moved
+    made = copied(copies, rows)
+    margins = least_margins(made, CLASSES, required)
+    wrong = {
+        r % made.images
+        for r, (p, ruled, full) in enumerate(rows)
+        if p >= margins[ruled] and ruled != full
+    }
+    assert made.wrong_images(margins) == len(wrong)
+    assert made.agreement(margins) == pytest.approx(1 - len(wrong) / made.images)
+    assert made.agreement(margins) >= required
+
+
+@given(ROWS, REQUIRED, st.integers(2, 5))
+def test_the_same_image_again_is_no_evidence(rows, required, copies):
+    once, margins = seen(*rows), least_margins(seen(*rows), CLASSES, required)
+    again = copied(copies, rows * copies)
+    assert torch.equal(least_margins(again, CLASSES, required), margins)
+    assert again.agreement(margins) == once.agreement(margins)
+    assert again.agreement_at_least(margins) == once.agreement_at_least(margins)
+
+
+@pytest.mark.parametrize("images", [1, 10, 400])
+def test_the_bound_without_a_wrong_image_in_closed_form(images):
+    """All right: the agreement a for which a^n is 5 %, close to 1 - 3 / n (rule of three)."""
+    made = copied(9, [(0.9, 0, 0)] * (9 * images))
+    assert made.agreement_at_least(tensor(0.8)) == pytest.approx(0.05 ** (1 / images))
+
+
+def test_the_bound_covers_the_truth_as_often_as_it_says():
+    """Over all outcomes of 30 images with an agreement of .9, the bound is below .9 in 95 %."""
+    covered = 0.0
+    for wrong in range(31):
+        made = seen(*[(0.9, 0, int(k < wrong)) for k in range(30)])
+        if made.agreement_at_least(tensor(0.8)) <= 0.9:
+            covered += math.comb(30, wrong) * 0.1**wrong * 0.9 ** (30 - wrong)
+    assert 0.95 <= covered < 0.99
 
 
 @given(ROWS, REQUIRED, REQUIRED)
@@ -150,6 +228,7 @@ def test_answers_are_those_of_rules_and_network(model, layer, most):
     assert torch.equal(made.ruled, ruled)
     torch.testing.assert_close(made.confidence, confidence, atol=1e-6, rtol=0)
     assert made.confidence.dtype == torch.float64
+    assert (made.images, made.copies) == (13, len(shifts(most)))
 
 
 def test_the_exits_are_those_that_the_rules_fire_for(model):
@@ -167,11 +246,12 @@ def test_calibration_sees_the_images_moved(model, most):
     moved = Split(torch.cat([shifted(val.x, *move) for move in shifts(most)]), torch.arange(0))
     with torch.no_grad():
         confidence, ruled = rules(model[:2](moved.x)).double().softmax(1).max(1)
-        by_hand = Answers(confidence, ruled, model.eval()(moved.x).argmax(1))
+        full = model.eval()(moved.x).argmax(1)
+    by_hand = Answers(confidence, ruled, full, copies=len(shifts(most)))
     made = calibrate(rules, model, val, 0.6, shift=most)
     torch.testing.assert_close(made.margins, least_margins(by_hand, CLASSES, 0.6))
     assert torch.equal(made.weight, rules.weight)
-    assert made.calibration == Calibration(0.6, 40, most)
+    assert made.calibration == Calibration(0.6, 40, len(shifts(most)))
     assert (rules.margins == NEVER).all()
     assert rules.calibration is None
 

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import ParameterGrid
@@ -7,6 +8,7 @@ from labsupport.core.errors import LabError
 from labsupport.methods.pruning import criteria
 from labsupport.methods.pruning.search import Stage, search
 from labsupport.methods.surgery import widths
+from labsupport.training import Trained
 
 SHAPE = (1, 6, 6)
 
@@ -28,15 +30,19 @@ def width_of(model):
     return cost(widths(model, SHAPE)) / 1000
 
 
+def trained(model, seconds=0.0):
+    return Trained(model, pd.DataFrame(), seconds, seed=0)
+
+
 def run(net, candidates, *floors, accuracy=width_of):
-    trained = []
+    shapes = []
 
     def retrain(smaller):
-        trained.append(tuple(widths(smaller, SHAPE).values()))
-        return smaller
+        shapes.append(tuple(widths(smaller, SHAPE).values()))
+        return trained(smaller, len(shapes))
 
     stages = [Stage(retrain, floor) for floor in floors]
-    return search(net, SHAPE, candidates, criteria.l2, cost, stages, accuracy), trained
+    return search(net, SHAPE, candidates, criteria.l2, cost, stages, accuracy), shapes
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.101, 0.2, 0.305, 0.408])
@@ -60,9 +66,10 @@ def test_no_shape_that_will_do_is_said_and_not_papered_over(net):
 
 
 def test_a_shape_below_an_early_floor_gets_no_more_training(net):
-    found, trained = run(net, ParameterGrid({"0": [1, 2, 3], "3": [1]}), 0.2, 0.3)
-    assert trained == [(1, 1), (2, 1), (2, 1), (3, 1), (3, 1)]
+    found, shapes = run(net, ParameterGrid({"0": [1, 2, 3], "3": [1]}), 0.2, 0.3)
+    assert shapes == [(1, 1), (2, 1), (2, 1), (3, 1), (3, 1)]
     assert found.table["stages"].tolist() == [1, 2, 2]
+    assert found.table["seconds"].tolist() == [1, 2 + 3, 4 + 5]  # those that training says
     assert found.widths == {"0": 3, "3": 1}
 
 
@@ -80,7 +87,7 @@ def test_every_shape_starts_from_the_network_itself(net):
     def spoil(smaller):
         with torch.no_grad():
             smaller[0].weight.zero_()
-        return smaller
+        return trained(smaller)
 
     seen = []
     stage = Stage(lambda m: (seen.append(m[0].weight.abs().sum().item()), spoil(m))[1], 1.0)
@@ -103,7 +110,7 @@ def test_nothing_to_search_in_is_refused(net, candidates, floors):
     with pytest.raises(LabError, match="nothing to search"):
         search(
             net, SHAPE, candidates, criteria.l2, lambda _: 0.0,
-            [Stage(lambda m: m, floor) for floor in floors], width_of,
+            [Stage(trained, floor) for floor in floors], width_of,
         )  # fmt: skip
 
 
@@ -121,6 +128,6 @@ def test_filters_are_scored_once(net):
 
     search(
         net, SHAPE, ParameterGrid({"0": [1, 2], "3": [1, 2]}), counting, cost,
-        [Stage(lambda m: m, 1.0)], width_of,
+        [Stage(trained, 1.0)], width_of,
     )  # fmt: skip
     assert [sorted(names) for names in calls] == [["0", "3"]]

@@ -8,7 +8,6 @@ from made_nets import NETS, images, made
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.measure import counts
 from labsupport.methods.surgery import (
     channel_groups,
     mask_channels,
@@ -17,6 +16,7 @@ from labsupport.methods.surgery import (
     shrink,
     widths,
 )
+from labsupport.network.cost import layer_costs
 
 
 def some_of(groups, seed, share=0.5):
@@ -72,7 +72,7 @@ def test_any_part_of_any_group_can_go(seed, share):
 def test_what_is_saved_is_what_the_formula_says():
     net, shape = made("rules_cnn")
     smaller = remove_channels(net, shape, {"0": range(20), "2": range(0, 64, 2), "6": [5]})
-    after = counts.layers(smaller, shape)["macs"].tolist()
+    after = layer_costs(smaller, shape)["macs"].tolist()
     positions = 6 * 6, 4 * 4
     assert after == [
         positions[0] * 9 * 12, 0, positions[1] * 9 * 12 * 32, 0, 0, 0, 4 * 32 * 127, 0, 0, 127 * 3,

@@ -5,6 +5,7 @@ from io import BytesIO
 
 import matplotlib.pyplot as plt
 import nbformat
+from made_claims import write_definitions, write_reference
 from nbformat import v4
 
 from labsupport.records.results import Results
@@ -44,6 +45,31 @@ LABS = {
         cell=3,
     ),
     "03_never_ran": LabRecord("A lab that waits", status="skipped", error="needs 02_failing"),
+}
+
+CLAIMS = {
+    "00_first": [
+        {
+            "id": "mlp.parameters",
+            "statement": "The MLP has as many parameters as we count",
+            "relation": "==",
+            "aim": 1_863_690,
+            "required": True,
+            "source": "a lab report",
+            "figure": 1_800_000,
+        },
+        {
+            "id": "mlp.accuracy",
+            "statement": "It is accurate",
+            "relation": ">=",
+            "aim": {"quick": 0.985},
+            "required": True,
+        },
+        {"id": "mlp.seconds", "statement": "It trains in", "clocked": True},
+    ],
+    "01_second": [
+        {"id": "evil", "statement": f"A statement with {EVIL}", "relation": "<=", "aim": 2},
+    ],
 }
 
 MACHINE = [
@@ -133,17 +159,12 @@ def drawing():
 
 
 def write_results(folder):
-    """Write claims of every verdict, and scorecards."""
-    results = Results("00_first", "quick", "mnist5k", folder)
+    """Write claims of every verdict with their reference, and scorecards."""
+    course = folder / "course"
+    write_definitions(course, CLAIMS)
+    write_reference(course, "00_first", {"mlp.accuracy": 0.9871})
+    results = Results("00_first", "quick", "mnist5k", folder, course)
     results.score("baseline", "mlp", 0, accuracy=0.98765, macs=1_861_632, parameters=1_863_690)
     results.score("pruned", "half", 0, accuracy=0.97, macs=930_000, latency_b1_ms=1.23456)
-    results.claim(
-        *("mlp.parameters", "The MLP has as many parameters as we count", 1_863_690, "==", 1863690),
-        required=True,
-        seed=1_800_000,
-        source="seed 002",
-    )
-    results.claim("mlp.accuracy", "It is accurate", 0.9, ">=", 0.985, required=True)
-    results.claim("mlp.seconds", "It trains in", 12.5, clocked=True)
-    other = Results("01_second", "quick", "mnist5k", folder)
-    other.claim("evil", f"A statement with {EVIL}", 1.0, "<=", 2.0)
+    results.claims({"mlp.parameters": 1_863_690, "mlp.accuracy": 0.9, "mlp.seconds": 12.5})
+    Results("01_second", "quick", "mnist5k", folder, course).claims({"evil": 1.0})

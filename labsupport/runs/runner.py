@@ -13,14 +13,14 @@ from labsupport.core.files import explained
 from labsupport.runs.catalog import Catalog
 from labsupport.runs.display import Display
 from labsupport.runs.execute import Execution, Outcome
-from labsupport.runs.parameters import Value, parameters_of
+from labsupport.runs.parameters import parameters_of
 from labsupport.runs.record import RunRecord, now, write_record
 from labsupport.sweep import SCHEDULER
 
 
 @dataclass
-class Sequence:
-    """The labs of one run that are still to be done; `timeout` is in seconds per cell."""
+class Runner:
+    """Runs the labs of one run that are still to be done; `timeout` is in seconds per cell."""
 
     run: Path
     record: RunRecord
@@ -56,34 +56,34 @@ class Sequence:
         return sorter
 
     def _start(self, pool: ThreadPoolExecutor, waiting: list[str]) -> list[str]:
-        """Start waiting labs while there is room; give those that need no run."""
-        settled = []
+        """Start waiting labs while there is room; return those that need not run."""
+        not_run = []
         while waiting and len(self._running) < self.record.jobs:
             lab = waiting.pop(0)
             if self.record.labs[lab].status == "done" or self._skip(lab):
-                settled.append(lab)
+                not_run.append(lab)
             else:
                 self._launch(pool, lab)
-        return settled
+        return not_run
 
     def _skip(self, lab: str) -> bool:
-        """Whether a lab must be skipped, as one that it needs is not there."""
+        """Whether a lab must be skipped, because one that it needs did not finish."""
         missing = [need for need in self.catalog[lab].needs if need in self.record.failed]
         if missing:
             record = self.record.labs[lab]
             record.status = "skipped"
             record.error = f"it needs {', '.join(missing)}, which did not finish"
-            self.display.ended(lab, record)
-            write_record(self.run, self.record)
+            self._ended(lab)
         return bool(missing)
 
     def _launch(self, pool: ThreadPoolExecutor, lab: str) -> None:
         self._clear(lab)
-        record = self.record.labs[lab]
+        record, source = self.record.labs[lab], self.catalog[lab].path
+        declared = parameters_of(source)
         execution = Execution(
-            self.catalog[lab].path,
+            source,
             self.run,
-            self._changed(lab),
+            {n: value for n, value in record.parameters.items() if value != declared[n].default},
             environment(self.record),
             self.timeout,
             lambda cell, cells: self.display.cell(lab, cell, cells),
@@ -94,32 +94,29 @@ class Sequence:
         self._running[pool.submit(execution)] = (lab, execution)
 
     def _finish(self) -> list[str]:
-        """Wait until a running lab ends, if any runs; give those that have."""
+        """Wait until a running lab ends, if any runs; return those that have ended."""
         ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
-        return [self._settle(future) for future in ended]
+        return [self._note_outcome(future) for future in ended]
 
-    def _settle(self, future: Future[Outcome]) -> str:
+    def _note_outcome(self, future: Future[Outcome]) -> str:
         lab, _ = self._running.pop(future)
         outcome, record = future.result(), self.record.labs[lab]
         record.status = "failed" if outcome.error else "done"
         record.seconds = round(outcome.seconds, 3)
         record.peak_memory_bytes = outcome.peak_memory_bytes
         record.cell, record.error = outcome.cell, outcome.error
-        write_record(self.run, self.record)
-        self.display.ended(lab, record)
+        self._ended(lab)
         return lab
+
+    def _ended(self, lab: str) -> None:
+        write_record(self.run, self.record)
+        self.display.ended(lab, self.record.labs[lab])
 
     def _stop(self) -> None:
         for lab, execution in self._running.values():
             execution.stop()
             self.record.labs[lab].reset()
         write_record(self.run, self.record)
-
-    def _changed(self, lab: str) -> dict[str, Value]:
-        """The values that differ from the notebook's own: only these are injected."""
-        own = parameters_of(self.catalog[lab].path)
-        values = self.record.labs[lab].parameters
-        return {name: value for name, value in values.items() if value != own[name].default}
 
     def _clear(self, lab: str) -> None:
         """Remove what an earlier attempt left, so that nothing of it is taken for results."""

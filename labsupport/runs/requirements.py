@@ -1,4 +1,4 @@
-"""What labs need beside this course, looked for before anything runs: data, device, cluster."""
+"""What labs need from outside, looked for before anything runs: data, device, cluster."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labsupport.core.errors import LabError
-from labsupport.runs.parameters import Value
-from labsupport.runs.record import LabRecord
+from labsupport.runs.record import LabRecord, Value
 
 
-def placed(
+def relative_data(
     values: Mapping[str, Value], runs: Path, data_dir: str | Path | None
 ) -> dict[str, Value]:
-    """A lab's values with `data` as it is found from the folder of a run in `runs`.
+    """A lab's values with the path in `data` as the folder of a run in `runs` sees it.
 
+    As given if it is absolute or in the data folder, else relative to the run's folder: labs run
+    there, and an absolute path would put its user's name into the notebooks.
     Raises LabError for a csv:PATH or folder:PATH that is not there.
     """
     kind, colon, path = str(values.get("data", "")).partition(":")
-    return {**values, "data": f"{kind}:{_placed(path, runs, data_dir)}"} if colon else dict(values)
+    if not colon:
+        return dict(values)
+    from labsupport.data.sources import data_folder, find_path  # torch comes along: seconds
+
+    given, found = Path(path).expanduser(), find_path(path, data_folder(data_dir))
+    if not given.is_absolute() and found == given:
+        path = os.path.relpath(found.resolve(), runs.resolve() / "run")
+    return {**values, "data": f"{kind}:{path}"}
 
 
 def check_devices(labs: Mapping[str, LabRecord]) -> None:
@@ -48,16 +56,3 @@ def check_scheduler(address: str | None) -> None:
 
         with connected(address):
             pass
-
-
-def _placed(path: str, runs: Path, data_dir: str | Path | None) -> str:
-    """`path` as given if absolute or in the data folder, else relative to the run's folder.
-
-    Labs run in that folder, and an absolute path would put its user's name into the notebooks.
-    """
-    from labsupport.data.sources import data_folder, resolved  # torch comes along: seconds
-
-    given, found = Path(path).expanduser(), resolved(path, data_folder(data_dir))
-    if given.is_absolute() or found != given:
-        return path
-    return os.path.relpath(found.resolve(), runs.resolve() / "run")

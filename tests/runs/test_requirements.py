@@ -7,7 +7,7 @@ from made_course import PARAMETERS, write_lab
 from labsupport.core.errors import LabError
 from labsupport.runs.prepare import Request, new_run, resumed_run
 from labsupport.runs.record import LabRecord, write_record
-from labsupport.runs.resources import check_devices, placed
+from labsupport.runs.requirements import check_devices, relative_data
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_path_in_the_data_folder_stays_as_given(desk, monkeypatch, by_environm
     if by_environment:
         monkeypatch.setenv("LABS_DATA", str(data_dir))
         data_dir = None
-    values = placed({"data": "csv:mine.csv", "seed": 1}, desk / "runs", data_dir)
+    values = relative_data({"data": "csv:mine.csv", "seed": 1}, desk / "runs", data_dir)
     assert values == {"data": "csv:mine.csv", "seed": 1}
 
 
@@ -35,7 +35,7 @@ def test_a_path_in_the_data_folder_stays_as_given(desk, monkeypatch, by_environm
 def test_a_path_here_comes_first_and_is_found_from_the_run_folder(desk, monkeypatch, runs):
     (desk / "sets" / "mine.csv").write_text("sets")
     Path("mine.csv").write_text("here")
-    value = placed({"data": "csv:mine.csv"}, Path(runs), desk / "sets")["data"]
+    value = relative_data({"data": "csv:mine.csv"}, Path(runs), desk / "sets")["data"]
     run = Path(runs, "any").resolve()
     run.mkdir(parents=True)
     monkeypatch.chdir(run)
@@ -46,8 +46,8 @@ def test_a_path_here_comes_first_and_is_found_from_the_run_folder(desk, monkeypa
 
 def test_an_absolute_path_and_a_name_stay_as_given(desk):
     for value in (f"folder:{desk / 'sets'}", "mnist"):
-        assert placed({"data": value}, desk / "runs", None) == {"data": value}
-    assert placed({"seed": 1}, desk / "runs", None) == {"seed": 1}
+        assert relative_data({"data": value}, desk / "runs", None) == {"data": value}
+    assert relative_data({"seed": 1}, desk / "runs", None) == {"seed": 1}
 
 
 def test_absent_data_is_refused_before_the_folder_is_made(course, desk):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import nbformat
+from made_claims import write_definitions
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 PARAMETERS = """profile: str = "quick"
@@ -17,10 +18,10 @@ out: str = "../runs/interactive"
 """
 
 WRITE = """from labsupport.records.results import Results
-r = Results("{name}", profile, "made", out=out)
+r = Results("{name}", profile, "made", out=out, course="../..")
 import pandas as pd
 _ = r.table("numbers", pd.DataFrame({{"seed": [seed], "rate": [rate], "fit_seconds": [1.0]}}))
-_ = r.claim("{name}.seed", "The seed is small", seed, "<=", 50, required=True)"""
+_ = r.claims({{"{name}.seed": seed}})"""
 
 
 def write_lab(folder: Path, name: str, *cells: str, needs=(), parameters=PARAMETERS) -> Path:
@@ -45,8 +46,16 @@ def write_profiles(folder: Path) -> None:
     (folder / "profiles" / "lab.yaml").write_text("all: {rate: 1}\nlabs: {01_second: {seed: 7}}\n")
 
 
+def small_seed(name: str) -> dict:
+    """The definition of the one claim of a made lab."""
+    about = {"id": f"{name}.seed", "statement": "The seed is small", "required": True}
+    return about | {"relation": "<=", "aim": 50}
+
+
 def make_course(folder: Path) -> Path:
     write_profiles(folder)
+    names = ("00_first", "01_second", "02_third")
+    write_definitions(folder.parent, {name: [small_seed(name)] for name in names})
     write_lab(folder, "00_first")
     write_lab(folder, "01_second", needs=["00_first"])
     return folder

@@ -5,7 +5,7 @@ from torch import nn
 
 from labsupport.data import Split
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import fingerprint
+from labsupport.network.fingerprint import fingerprint
 
 
 class Doubled(nn.Sequential):

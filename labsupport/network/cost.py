@@ -1,0 +1,140 @@
+"""What one forward pass of a network costs, by kind of operation.
+
+Torch's operators are counted as they run, in whatever module they stand; `Cost` says what counts as
+what. An operator that is in no table is an error that names it, never a silent zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from labsupport.core.errors import LabError
+from labsupport.data import Batched
+from labsupport.network.calls import example, is_leaf
+from labsupport.network.counting import Call, HasCost, count_calls
+from labsupport.network.operators import Cost
+
+__all__ = [
+    "Cost",
+    "HasCost",
+    "batch_cost",
+    "cost",
+    "layer_costs",
+    "mean_cost",
+    "parameter_count",
+    "predict_with_cost",
+]
+
+KINDS = ["macs", "int8_macs", "binary_ops", "additions", "lookups"]
+COLUMNS = ["name", "kind", "output_shape", "parameters", *KINDS, "activations"]
+
+
+def cost(model: nn.Module, input_shape: tuple[int, ...]) -> Cost:
+    """The cost of one example of `input_shape` (no batch dimension), in eval mode.
+
+    Raises LabError for a network whose work depends on the values that it sees, for an operator
+    of unknown cost, and for an input that does not fit.
+    """
+    return batch_cost(model, _static_example(model, input_shape))
+
+
+def mean_cost(model: nn.Module, split: Batched, batch_size: int = 1000) -> Cost:
+    """The mean cost of an image of a split, in eval mode, by counting all of them.
+
+    Work that a network does once per batch is shared by the images of the batch. Raises LabError
+    as `cost` does, but for networks whose work depends on the images.
+    """
+    return predict_with_cost(model, split, batch_size)[1]
+
+
+def predict_with_cost(
+    model: nn.Module, split: Batched, batch_size: int = 1000
+) -> tuple[Tensor, Cost]:
+    """Logits of shape (N, classes) and the mean cost of an image, from one pass over a split."""
+    passes = [_pass(model, x) for x, _ in split.batches(batch_size)]
+    total = sum((cost for _, cost in passes), Cost())
+    return torch.cat([logits for logits, _ in passes]), total / len(split)
+
+
+def batch_cost(model: nn.Module, x: Tensor) -> Cost:
+    """The cost of one batch as a whole, in eval mode."""
+    return _pass(model, x)[1]
+
+
+def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
+    """A row per call of a layer, in order, for one example of `input_shape`; sums equal `cost`.
+
+    Columns: name, kind, output_shape, parameters, macs (of floats), the other kinds of `Cost`, and
+    activations (elements of the layer's output). A layer that is called twice has two rows: its
+    MACs count twice, its parameters once. What a module computes outside its layers is a row of
+    the module, without activations. Parameters that no call uses have a row without shape. Raises
+    LabError as `cost` does.
+    """
+    rows: list[dict[str, object]] = []
+    seen: set[int] = set()
+
+    def record(call: Call) -> None:
+        if _is_layer(call.module) or call.cost != Cost():
+            rows.append(_row(call) | {"parameters": _unseen(call.module, seen)})
+
+    count_calls(model, _static_example(model, input_shape), record)
+    return pd.DataFrame(rows + _uncalled_rows(model, seen), columns=COLUMNS)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Elements of all parameters; those that layers share count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _pass(model: nn.Module, x: Tensor) -> tuple[Tensor, Cost]:
+    costs: list[Cost] = []
+    logits = count_calls(model, x, lambda call: costs.append(call.cost))
+    return logits, sum(costs, Cost())
+
+
+def _static_example(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    for name, module in model.named_modules():
+        if getattr(module, "conditional", False):
+            problem = f"what {name or 'a ' + type(module).__name__} costs depends on the image"
+            raise LabError(problem, "give images: mean_cost(model, split)")
+    return example(model, input_shape)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return is_leaf(module) or isinstance(module, HasCost)
+
+
+def _row(call: Call) -> dict[str, object]:
+    outputs = [value for value in tree_leaves(call.output) if isinstance(value, Tensor)]
+    kinds = dict(zip(KINDS, asdict(call.cost).values(), strict=True))
+    return {
+        "name": call.name,
+        "kind": type(call.module).__name__,
+        "output_shape": ", ".join("x".join(map(str, output.shape[1:])) for output in outputs),
+        **kinds,
+        "activations": sum(map(torch.numel, outputs)) if _is_layer(call.module) else 0,
+    }
+
+
+def _uncalled_rows(model: nn.Module, seen: set[int]) -> list[dict[str, object]]:
+    """Rows for parameters outside called layers: a container's, or those of unused layers."""
+    blank = dict.fromkeys([*KINDS, "activations"], 0)
+    return [
+        {"name": name or type(module).__name__, "kind": type(module).__name__}
+        | {"output_shape": "", "parameters": parameters}
+        | blank
+        for name, module in model.named_modules()
+        if (parameters := _unseen(module, seen))
+    ]
+
+
+def _unseen(module: nn.Module, seen: set[int]) -> int:
+    """Elements of the module's direct parameters that are not in `seen`, where they are added."""
+    new = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+    seen.update(map(id, new))
+    return sum(p.numel() for p in new)

@@ -1,0 +1,154 @@
+"""Torch's operators counted as they run, each charged to the module call in which it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labsupport.core.errors import LabError
+from labsupport.network.calls import run
+from labsupport.network.modes import evaluating
+from labsupport.network.operators import Cost, rule
+
+
+@runtime_checkable
+class HasCost(Protocol):
+    """A module whose work torch's operators do not show, so that it says itself what it costs.
+
+    Sparse layers, networks of another runtime, packed kernels, masks that save work. Nothing
+    inside it is counted.
+    """
+
+    def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
+        """The cost of having computed `output` from `x`, of the whole batch together."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module, and what it cost beside the calls of other modules inside it."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    output: object
+    cost: Cost
+
+
+Record = Callable[[Call], None]
+
+
+def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
+    """Run a network in eval mode, and give `record` each call of a module at its end.
+
+    Raises LabError for an operator of unknown cost, and for an input that does not fit.
+    """
+    with _counting(model, record), evaluating(model), torch.no_grad():
+        return run(model, x)
+
+
+@contextmanager
+def _counting(model: nn.Module, record: Record) -> Iterator[None]:
+    counter = _Counter(record)
+    hooks = [
+        hook
+        for name, module in model.named_modules()
+        for hook in counter.hooks(name or type(module).__name__, module)
+    ]
+    try:
+        with counter, _separate_attention():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _separate_attention() -> Iterator[None]:
+    """Have attention computed product by product, not in one operator that hides them."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@dataclass
+class _Open:
+    """A call that has not ended yet."""
+
+    name: str
+    opaque: bool  # it, or one around it, says itself what it costs
+    cost: Cost = field(default_factory=Cost)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Charges every operator to the innermost module call in which it runs."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.record = record
+        self.open: list[_Open] = []
+
+    def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
+        """Hooks on a module, called where its calls begin and end."""
+        yield module.register_forward_pre_hook(lambda module, _: self._begin(name, module))
+        yield module.register_forward_hook(lambda *call: self._end(name, *call))
+
+    def _begin(self, name: str, module: nn.Module) -> None:
+        inside = bool(self.open) and self.open[-1].opaque
+        self.open.append(_Open(name, inside or isinstance(module, HasCost)))
+
+    def _end(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        call, around = self.open[-1], self.open[:-1]
+        if not (around and around[-1].opaque):
+            if isinstance(module, HasCost):
+                call.cost = module.forward_cost(inputs[0], output)
+            self.record(Call(name, module, inputs, output, call.cost))
+        self.open.pop()
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        call, kwargs = self.open[-1], kwargs or {}
+        if call.opaque:
+            return func(*args, **kwargs)
+        counted = rule(func) if _dense(args) else None
+        if counted is None:
+            return self._in_parts(func, args, kwargs)
+        output = func(*args, **kwargs)
+        call.cost += counted(args, output)
+        return output
+
+    def _in_parts(
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> object:
+        """Run an operator as the smaller ones that it is made of, which are counted."""
+        with self:
+            output = func.decompose(*args, **kwargs)
+        if output is NotImplemented:
+            problem = f"layer {self.open[-1].name} computes {func}, whose cost is unknown"
+            remedy = (
+                "give the layer a forward_cost(x, output) -> Cost, or enter the operator in "
+                "labsupport/network/operators.py"
+            )
+            raise LabError(problem, remedy)
+        return output
+
+
+def _dense(args: Sequence[Any]) -> bool:
+    """Whether no tensor is sparse, which the operators' shapes would not show."""
+    return all(value.layout == torch.strided for value in args if isinstance(value, Tensor))

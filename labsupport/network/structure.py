@@ -1,0 +1,214 @@
+"""A network taken apart into a description and its tensors, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils import parametrize
+
+from labsupport.core.description import Json, describe, restore
+from labsupport.core.errors import LabError
+from labsupport.core.names import look_up
+from labsupport.network.graphs import describe_graph, restore_graph
+
+BUILT_IN = frozenset(vars(nn.Module()))  # what every module has: children, hooks, mode
+
+
+@dataclass(frozen=True)
+class Structure:
+    """All that a network is, its mode, hooks and gradients aside.
+
+    `modules` describes each module once, by its path: class, plain attributes, the names of its
+    tensors, the paths of its children. `tensors` are the network's own, each once.
+    """
+
+    modules: dict[str, dict[str, Json]]
+    tensors: dict[str, Tensor]
+
+
+def take_apart(network: nn.Module) -> Structure:
+    """The structure of a network. Raises LabError for an attribute without a description."""
+    return _Parts(network).structure()
+
+
+def put_together(structure: Structure) -> nn.Module:
+    """The network of a structure, in eval mode, with the structure's tensors.
+
+    Modules are made without their constructors, which would draw weights. Raises LabError for a
+    class that cannot be imported or is no nn.Module, and for a structure that does not fit.
+    """
+    blanks = {path: _blank(record) for path, record in structure.modules.items()}
+    for path, record in reversed(structure.modules.items()):  # children before their parents
+        try:
+            _fill(blanks[path], record, structure.tensors, blanks)
+        except LabError:
+            raise
+        except Exception as error:  # a class of the network's own may raise anything
+            problem = f"{record['class']} at {path or 'the top'} does not fit ({error!r})"
+            raise LabError(problem, "save the network again with this version") from None
+    return blanks[""]
+
+
+def class_name(module: nn.Module) -> str:
+    """The class of a module as "module:qualified.name"; torch's made-up classes give their base."""
+    kind = _base(module)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+class _Parts:
+    """Names for the modules and tensors of one network, given as they are first met."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.modules = dict(network.named_modules())
+        self.paths = {id(module): path for path, module in self.modules.items()}
+        self.tensors: dict[str, Tensor] = {}
+        self.names: dict[int, str] = {}
+
+    def structure(self) -> Structure:
+        for path, module in self.modules.items():  # first, so that tensors go by usual names
+            for name, tensor in (module._parameters | module._buffers).items():
+                self.name_of(tensor, f"{path}.{name}".lstrip("."))
+        return Structure({path: self.record(path) for path in self.modules}, self.tensors)
+
+    def record(self, path: str) -> dict[str, Json]:
+        module = self.modules[path]
+        parts = {
+            "attributes": self.attributes(path),
+            "parameters": self.names_of(module._parameters),
+            "buffers": self.names_of(module._buffers),
+            "transient": sorted(module._non_persistent_buffers_set),
+            "children": {
+                name: None if child is None else self.paths[id(child)]
+                for name, child in module._modules.items()
+            },
+            "parametrized": parametrize.is_parametrized(module),
+        }
+        if isinstance(module, fx.GraphModule):
+            parts |= {"traced": type(module).__name__, "graph": describe_graph(module.graph)}
+        return {"class": class_name(module)} | {key: part for key, part in parts.items() if part}
+
+    def attributes(self, path: str) -> Json:
+        module = self.modules[path]
+        special = {
+            Tensor: lambda tensor: {"$tensor": self.name_of(tensor, f"{path}.attribute")},
+            nn.Module: self.path_of,
+        }
+        return {
+            name: _described(value, special, f"{name} of {path or type(module).__name__}")
+            for name, value in sorted(_attributes(module).items())
+        }
+
+    def path_of(self, module: nn.Module) -> Json:
+        if id(module) not in self.paths:
+            problem = f"a {type(module).__name__} stands outside the network's children"
+            raise LabError(problem, "keep modules as attributes or in an nn.ModuleList")
+        return {"$module": self.paths[id(module)]}
+
+    def names_of(self, tensors: Mapping[str, Tensor | None]) -> Json:
+        return {name: self.name_of(tensor, name) for name, tensor in tensors.items()}
+
+    def name_of(self, tensor: Tensor | None, wish: str) -> str | None:
+        if tensor is None:
+            return None
+        if id(tensor) not in self.names:
+            _check(tensor, wish)
+            name = next(n for n in _variants(wish) if n not in self.tensors)
+            self.names[id(tensor)] = name
+            self.tensors[name] = tensor
+        return self.names[id(tensor)]
+
+
+def _variants(wish: str) -> Any:  # noqa: ANN401
+    yield wish
+    number = 1
+    while True:
+        yield f"{wish}.{number}"
+        number += 1
+
+
+def _check(tensor: Tensor, name: str) -> None:
+    if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+        raise LabError(f"{name} has no shape yet", "run the network once, which gives it one")
+    if type(tensor) not in (Tensor, nn.Parameter):
+        problem = f"{name} is a {type(tensor).__name__}"
+        raise LabError(problem, "keep plain tensors and parameters in a network")
+
+
+def _described(value: object, special: Mapping[type, Any], where: str) -> Json:
+    try:
+        return describe(value, special)
+    except LabError as error:
+        raise LabError(f"{where}: {error.problem}", error.remedy) from None
+
+
+def _base(module: nn.Module) -> type[nn.Module]:
+    """A class that can be imported: torch derives one for each graph and parametrized module."""
+    if isinstance(module, fx.GraphModule):
+        return fx.GraphModule
+    return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
+
+
+def _attributes(module: nn.Module) -> dict[str, object]:
+    """What a module has of its own, as it would be copied: `__getstate__` may leave things out."""
+    if isinstance(module, fx.GraphModule):
+        return {}  # its code follows from its graph
+    state = _base(module).__getstate__(module)  # type: ignore[no-untyped-call]
+    if not isinstance(state, dict):
+        problem = f"{type(module).__name__} keeps its state in slots"
+        raise LabError(problem, "use plain attributes")
+    return {name: value for name, value in state.items() if name not in BUILT_IN}
+
+
+def _blank(record: dict[str, Json]) -> nn.Module:
+    if "graph" in record:
+        return fx.GraphModule(nn.Module(), fx.Graph(), class_name=record["traced"])
+    kind = look_up(record["class"])
+    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
+        raise LabError(f"{record['class']} is no nn.Module", "look at where the file comes from")
+    blank = kind.__new__(kind)
+    nn.Module.__init__(blank)
+    return blank
+
+
+def _fill(
+    blank: nn.Module,
+    record: dict[str, Json],
+    tensors: Mapping[str, Tensor],
+    modules: Mapping[str, nn.Module],
+) -> None:
+    special = {"$tensor": tensors.__getitem__, "$module": modules.__getitem__}
+    attributes = restore(record.get("attributes", {}), special)
+    if not BUILT_IN.isdisjoint(attributes):
+        raise ValueError(f"attributes {sorted(BUILT_IN & attributes.keys())}")
+    state = vars(blank) | attributes
+    for kind in ("parameters", "buffers"):
+        state[f"_{kind}"] = _picked(record.get(kind, {}), tensors)
+    state["_modules"] = _picked(record.get("children", {}), modules)
+    state["_non_persistent_buffers_set"] = set(record.get("transient", ()))
+    state["training"] = False
+    blank.__setstate__(state)  # type: ignore[no-untyped-call]
+    if "graph" in record:
+        cast(fx.GraphModule, blank).graph = restore_graph(record["graph"], blank)
+    if "parametrized" in record:
+        _derive_class(blank)
+
+
+def _picked(names: Mapping[str, str | None], things: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if name is None else things[name] for key, name in names.items()}
+
+
+def _derive_class(module: nn.Module) -> None:
+    """Let torch derive the class that computes weights, from parametrizations of no account."""
+    children = module._modules
+    real = children.pop("parametrizations")
+    order = [*children, "parametrizations"]
+    for name in cast(nn.ModuleDict, real):
+        module.register_parameter(name, nn.Parameter(torch.empty(0)))
+        parametrize.register_parametrization(module, name, nn.Identity(), unsafe=True)
+    children["parametrizations"] = real
+    module._modules = {name: children[name] for name in order}

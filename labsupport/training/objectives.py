@@ -1,0 +1,67 @@
+"""What training descends: a loss of a network and a batch, as a value that can be described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from labsupport.core.errors import LabError
+from labsupport.data import Batch
+
+
+class Step(NamedTuple):
+    """The loss that is differentiated; logits (N, classes) and labels (N,) that are reported."""
+
+    loss: Tensor
+    logits: Tensor
+    labels: Tensor
+
+
+Objective = Callable[[nn.Module, Batch], Step]
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy in nats with the labels, smoothed (Szegedy et al. 2016, section 7) or plain.
+
+    Raises LabError for a smoothing outside [0, 1).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise LabError(f"label smoothing of {self.label_smoothing}", "give 0 to below 1")
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch."""
+        logits = model(batch.x)
+        loss = cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+        return Step(loss, logits, batch.y)
+
+
+@dataclass(frozen=True)
+class SoftCrossEntropy:
+    """Cross-entropy in nats with class shares (N, classes) that a split has as an extra.
+
+    The labels play no part: the accuracy that is reported is with the largest share.
+    Raises LabError, when called, for a batch without that extra.
+    """
+
+    extra: str
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch."""
+        shares, logits = extra_of(batch, self.extra), model(batch.x)
+        return Step(cross_entropy(logits, shares), logits, shares.argmax(1))
+
+
+def extra_of(batch: Batch, name: str) -> Tensor:
+    """What a batch has beside its labels under a name. Raises LabError where it has nothing."""
+    if name not in batch.extras:
+        raise LabError(f"the images come without {name!r}", "train on a split with that extra")
+    return batch.extras[name]

@@ -1,0 +1,70 @@
+"""Learning-rate schedules as values of a recipe; each knows how many steps there will be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, OneCycleLR
+
+from labsupport.core.errors import LabError
+
+# Of an optimizer and the number of steps of the whole training; None keeps the rate constant.
+ScheduleFactory = Callable[[Optimizer, int], LRScheduler | None]
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up to the recipe's rate in the first `pct_start` of the steps, then down to nearly zero.
+
+    Smith and Topin 2018. A parameter group with a rate of its own peaks at that rate.
+    """
+
+    pct_start: float = 0.3
+
+    def __call__(self, optimizer: Optimizer, steps: int) -> OneCycleLR:
+        """The scheduler of an optimizer, called after each of the steps."""
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(
+            optimizer, max_lr=peaks, total_steps=max(steps, 2), pct_start=self.pct_start
+        )
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The recipe's rate throughout."""
+
+    def __call__(self, optimizer: Optimizer, steps: int) -> None:
+        """No scheduler: the optimizer keeps its rate."""
+
+
+@dataclass(frozen=True)
+class Cyclic:
+    """A cosine from the recipe's rate to zero, started anew `cycles` times.
+
+    The network at the end of a cycle is one of a snapshot ensemble (Huang et al. 2017, equation 2;
+    the restarts are those of Loshchilov and Hutter 2017): see `Snapshots`.
+    Raises LabError for less than one cycle, or, when called, for fewer steps than cycles.
+    """
+
+    cycles: int
+
+    def __post_init__(self) -> None:
+        if self.cycles < 1:
+            raise LabError(f"{self.cycles} cycles", "give at least one")
+
+    def __call__(self, optimizer: Optimizer, steps: int) -> CosineAnnealingWarmRestarts:
+        """The scheduler of an optimizer, called after each of the steps."""
+        return CosineAnnealingWarmRestarts(optimizer, T_0=self._length(steps))
+
+    def ends(self, steps: int) -> tuple[int, ...]:
+        """The number of the last step of each cycle, counted from 1."""
+        length = self._length(steps)
+        return tuple(min(cycle * length, steps) for cycle in range(1, self.cycles + 1))
+
+    def _length(self, steps: int) -> int:
+        if steps < self.cycles:
+            raise LabError(f"{self.cycles} cycles in {steps} steps", "train longer")
+        return math.ceil(steps / self.cycles)

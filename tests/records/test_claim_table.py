@@ -1,0 +1,61 @@
+"""Claims as a table: what a reader sees, and what comes back from claims.csv."""
+
+import math
+
+import pytest
+from made_claims import write_reference
+
+from labsupport.core.errors import LabError
+from labsupport.records.claim_table import ClaimTable, claim_frame, claim_line, read_claims
+from labsupport.records.claims import Claim
+from labsupport.records.tables import write_table
+
+CLAIMS = [
+    Claim("a.exact", "It is exact", 3.0, "==", 3.0, required=True, source="a report", figure=4.0),
+    Claim("a.low", "It is low", 0.5, ">=", 2.0, reference=0.97),
+    Claim("a.none", "There is nothing to measure", None, ">=", 2.0),
+    Claim("a.vain", "It was looked for", math.nan, "<=", 2.0, clocked=True),
+    Claim("a.said", "It is said", 1.5, source="a report"),
+]
+
+
+def test_the_table_shows_run_reference_aim_source_and_verdict():
+    html = ClaimTable(CLAIMS)._repr_html_()
+    rows = html.split("<tr>")[2:]
+    assert [row.count("<td") for row in rows] == [6] * len(CLAIMS)
+    for text in ("It is exact", "a.exact", ">3<", ">== 3<", "4 a report", ">holds<"):
+        assert text in rows[0]
+    for text in (">0.5<", ">0.97<", ">&gt;= 2<", ">does not hold<"):
+        assert text in rows[1]
+
+
+def test_the_table_escapes_text():
+    html = ClaimTable([Claim("a", "x < <script>", 1.0, source="t & u", figure=0.5)])._repr_html_()
+    assert "<script>" not in html
+    assert "t &amp; u" in html
+
+
+def test_a_line_of_text_says_the_same():
+    assert repr(ClaimTable(CLAIMS)).splitlines() == [claim_line(claim) for claim in CLAIMS]
+    expected = "holds         a.exact: 3, aim == 3, a report 4 (required) - It is exact"
+    assert claim_line(CLAIMS[0]) == expected
+    assert claim_line(CLAIMS[1]).startswith("does not hold a.low: 0.5, aim >= 2, reference 0.97 - ")
+
+
+def test_claims_come_back_from_disk_beside_the_reference(tmp_path):
+    write_table(tmp_path / "tables/01_lab/claims.csv", claim_frame(CLAIMS, "01_lab", "quick", "x"))
+    write_reference(tmp_path, "01_lab", {"a.low": 0.97, "a.other": 1.0})
+    (read,) = read_claims(tmp_path, tmp_path).values()
+    assert [repr(claim) for claim in read] == [repr(claim) for claim in CLAIMS]
+    assert [claim.verdict for claim in read] == [
+        *("holds", "does not hold", "not measured", "does not hold", "reported"),
+    ]
+
+
+def test_a_run_without_claims_has_none_and_damaged_ones_are_named(tmp_path):
+    assert read_claims(tmp_path, tmp_path) == {}
+    table = tmp_path / "tables/01_lab/claims.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("id,lab\nx,01_lab\n")
+    with pytest.raises(LabError, match="damaged claims"):
+        read_claims(tmp_path, tmp_path)

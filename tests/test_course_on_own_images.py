@@ -1,0 +1,50 @@
+"""The course on images that a user brings: small, in color, and few."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labsupport.core.course import course_root
+from labsupport.records.definitions import read_definitions
+from labsupport.records.results import CLAIMS
+from labsupport.records.tables import read_tables
+from labsupport.runs.record import read_record
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+LABS = Path(sys.executable).parent / "labs"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of a few color images in three classes, as a user might bring."""
+    folder = tmp_path_factory.mktemp("own")
+    generator = np.random.default_rng(0)
+    for part, number in (("train", 60), ("test", 20)):
+        for label, name in enumerate(("red", "green", "blue")):
+            place = folder / part / name
+            place.mkdir(parents=True)
+            for index in range(number):
+                pixels = generator.integers(0, 150, (20, 20, 3), dtype=np.uint8)
+                pixels[..., label] += 60
+                Image.fromarray(pixels).save(place / f"{index}.png")
+    return folder
+
+
+def test_every_lab_ends_and_its_tables_hide_the_users_folders(images, tmp_path):
+    data = ["--data", f"folder:{images}", "--name", "own"]
+    command = [LABS, "run", "--runs-dir", tmp_path, "--no-report", *data]
+    done = subprocess.run(command, capture_output=True, text=True)
+    labs = read_record(tmp_path / "own").labs
+    assert {lab.status for lab in labs.values()} == {"done"}, done.stdout
+    claims = read_tables(tmp_path / "own", "claims")
+    assert set(claims["dataset"]) == {f"folder:{images.name}"}
+    for_profiles = {
+        claim.id
+        for _, claim in read_definitions(course_root() / CLAIMS).each()
+        if isinstance(claim.aim, dict)
+    }
+    assert not for_profiles & set(claims.loc[claims["holds"].notna(), "id"])

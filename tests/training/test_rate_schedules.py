@@ -1,0 +1,78 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labsupport.core.errors import LabError
+from labsupport.training import SGD, Constant, Cyclic, OneCycle, Recipe, Snapshots, fit, predict
+
+
+def rates(schedule, steps, lrs=(0.1,)):
+    """The rates of each parameter group at each step, (steps, groups)."""
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in lrs]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    scheduler, seen = schedule(optimizer, steps), []
+    for _ in range(steps):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+    return torch.tensor(seen, dtype=torch.float64)
+
+
+@given(st.integers(1, 60), st.integers(1, 6))
+def test_cyclic_rates_are_those_of_huang(steps, cycles):
+    """Equation 2, t from 1: lr / 2 (cos(pi mod(t - 1, ceil(T/M)) / ceil(T/M)) + 1)."""
+    if steps < cycles:
+        with pytest.raises(LabError, match="train longer"):
+            Cyclic(cycles).ends(steps)
+        return
+    length = math.ceil(steps / cycles)
+    expected = [
+        0.1 / 2 * (math.cos(math.pi * ((t - 1) % length) / length) + 1) for t in range(1, steps + 1)
+    ]
+    assert rates(Cyclic(cycles), steps).flatten().tolist() == pytest.approx(expected)
+
+
+@given(st.integers(8, 60), st.integers(1, 4))
+def test_a_cycle_ends_where_the_rate_is_about_to_rise(steps, cycles):
+    used = rates(Cyclic(cycles), steps).flatten().tolist()
+    rises = [t for t in range(1, steps) if used[t] > used[t - 1]]
+    assert sorted({*rises, steps}) == sorted(set(Cyclic(cycles).ends(steps)))
+
+
+def test_the_one_cycle_peaks_at_three_tenths_and_ends_near_zero():
+    used = rates(OneCycle(), 100).flatten()
+    assert used.argmax() == 29
+    assert used.max() == pytest.approx(0.1)
+    assert used[0] == pytest.approx(0.1 / 25)
+    assert used[-1] < 1e-6
+
+
+def test_the_constant_rate_is_constant():
+    assert rates(Constant(), 7).unique().tolist() == [0.1]
+
+
+@pytest.mark.parametrize("schedule", [OneCycle(), Constant(), Cyclic(3)])
+def test_groups_keep_the_ratio_of_their_rates(schedule):
+    both = rates(schedule, 30, (0.1, 0.02))
+    torch.testing.assert_close(both[:, 1], 0.2 * both[:, 0])
+
+
+def test_no_cycle_is_refused():
+    with pytest.raises(LabError, match="0 cycles"):
+        Cyclic(0)
+
+
+def test_snapshots_are_taken_at_the_ends_of_the_cycles(model, splits):
+    schedule = Cyclic(3)
+    recipe = Recipe(6, 20, 0.1, optimizer=SGD(), schedule=schedule, keep="last")
+    snapshots = Snapshots(schedule.ends(recipe.steps(len(splits.train))))
+    result = fit(model, splits, recipe, after_step=snapshots)
+    x = [predict(net, splits.test) for net in snapshots.models]
+    assert len(x) == 3
+    assert not any(net.training for net in snapshots.models)
+    assert torch.equal(x[-1], predict(result.model, splits.test))
+    assert not torch.equal(x[0], x[1])
