@@ -1,20 +1,28 @@
-"""Networks by name: `ModelSpec` says all that determines an untrained network."""
+"""Networks by name: `ModelSpec` says all that determines an untrained network.
+
+A name is one of NAMES or `package.module:function`, for a network of one's own or of a library.
+Such a function is called with the knobs and with those of `input_shape` and `classes` that its
+signature has; it gets the classes as `num_classes` where it has that name for them, or takes any
+(`**kwargs`) as torchvision's do.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import nn
 
 from labsupport.core.errors import LabError
+from labsupport.core.names import look_up
 from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
 
 Knob = int | float | str
-Builder = Callable[..., nn.Sequential]
+Builder = Callable[..., nn.Module]
 BUILDERS: dict[str, Builder] = {
     "mlp": mlp,
     "lenet_300_100": lenet_300_100,
@@ -24,6 +32,7 @@ BUILDERS: dict[str, Builder] = {
     "pooled_cnn": pooled_cnn,
 }
 NAMES = tuple(BUILDERS)
+FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
 SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4}
 
 
@@ -36,7 +45,7 @@ class ModelSpec:
     classes: int = 10
     knobs: Mapping[str, Knob] = field(default_factory=dict)
 
-    def build(self) -> nn.Sequential:
+    def build(self) -> nn.Module:
         """The untrained network, drawn from torch's current random state."""
         return build(self.name, self.input_shape, self.classes, **self.knobs)
 
@@ -47,20 +56,84 @@ class ModelSpec:
 
 def build(
     name: str, input_shape: tuple[int, int, int], classes: int = 10, **knobs: Knob
-) -> nn.Sequential:
+) -> nn.Module:
     """An untrained network by name.
 
-    Raises LabError for a name, knob or input size that does not exist, with the right ones.
+    Raises LabError for a name, knob or input size that does not exist, with the right ones, and
+    for a function that does not give a network for such inputs and so many classes.
     """
+    if ":" in name:
+        return _from_elsewhere(name, input_shape, classes, knobs)
     if name not in BUILDERS:
-        raise LabError(f"there is no model {name!r}", f"choose one of {', '.join(NAMES)}")
+        choice = f"choose one of {', '.join(NAMES)} or package.module:function"
+        raise LabError(f"there is no model {name!r}", choice)
     allowed = list(inspect.signature(BUILDERS[name]).parameters)[2:]
-    unknown = sorted(set(knobs) - set(allowed))
-    if unknown:
-        has = f"it has {', '.join(allowed)}" if allowed else "it has none"
-        raise LabError(f"{name} has no knob {', '.join(unknown)}", has)
+    _check_knobs(name, knobs, allowed)
     smallest = SMALLEST_SIDE.get(name, 1)
     if min(input_shape) < 1 or min(input_shape[1:]) < smallest:
         shape = "x".join(map(str, input_shape))
         raise LabError(f"{name} cannot take images of {shape}", f"give at least {smallest} pixels")
     return BUILDERS[name](input_shape, classes, **knobs)
+
+
+def _from_elsewhere(
+    name: str, input_shape: tuple[int, int, int], classes: int, knobs: Mapping[str, Knob]
+) -> nn.Module:
+    builder = _imported(name)
+    parameters = inspect.signature(builder).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if not takes_any:
+        _check_knobs(name, knobs, [one for one in parameters if one not in FILLED])
+    known = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
+    given = {key: value for key, value in known.items() if key in parameters}
+    if takes_any and "classes" not in given:
+        given["num_classes"] = classes
+    try:
+        model = builder(**given, **knobs)
+    except Exception as error:  # whatever the function raises
+        problem = f"{name} does not build a network: {_first_line(error)}"
+        raise LabError(problem, "look at its signature for the right knobs") from error
+    if not isinstance(model, nn.Module):
+        problem = f"{name} gives a {type(model).__name__}"
+        raise LabError(problem, "name a function that returns an nn.Module")
+    _check_output(name, model, input_shape, classes)
+    return model
+
+
+def _imported(name: str) -> Callable[..., object]:
+    builder = look_up(name)
+    if not callable(builder):
+        raise LabError(f"{name} cannot be called", "name a function that returns an nn.Module")
+    return cast(Callable[..., object], builder)
+
+
+def _check_knobs(name: str, knobs: Mapping[str, Knob], allowed: Sequence[str]) -> None:
+    unknown = sorted(set(knobs) - set(allowed))
+    if unknown:
+        has = f"it has {', '.join(allowed)}" if allowed else "it has none"
+        raise LabError(f"{name} has no knob {', '.join(unknown)}", has)
+
+
+def _check_output(
+    name: str, model: nn.Module, input_shape: tuple[int, int, int], classes: int
+) -> None:
+    """Raises LabError unless two black images give two rows of logits; modes stay as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.inference_mode():
+            output = model.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:  # whatever the network raises
+        shape = "x".join(map(str, input_shape))
+        problem = f"{name} cannot take images of {shape}: {_first_line(error)}"
+        raise LabError(problem, "give images of the size that it is made for") from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not isinstance(output, torch.Tensor) or output.shape != (2, classes):
+        gives = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else type(output)
+        problem = f"{name} gives {gives} for an image, not {classes} logits"
+        raise LabError(problem, "name a function that takes `classes` or `num_classes`")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 from typing import cast
 
@@ -45,3 +46,9 @@ def run(model: nn.Module, x: Tensor) -> Tensor:
             f"the model does not accept an input of shape {tuple(x.shape)}: {error}",
             "check the shape of one example (without the batch dimension)",
         ) from error
+
+
+def exit_logits(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """Logits (N, classes) of all exits of a network for every image; of most, the only ones."""
+    of_all: Callable[[Tensor], list[Tensor]] | None = getattr(model, "all_logits", None)
+    return [model(x)] if of_all is None else of_all(x)

@@ -1,61 +1,105 @@
-"""A network as a graph of calls: what each layer gets, what it gives, in which shapes."""
+"""A network as a graph of calls: what each layer gets, what it gives, in which shapes.
+
+A network that decides by the values it sees has no such graph. One that has a method
+`all_logits(x)`, which gives the logits of all its exits without deciding, is traced through that.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Size, Tensor, fx, nn
+from torch.fx.node import map_aggregate
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.network.calls import example
+from labsupport.network.calls import example, is_leaf
 from labsupport.network.modes import evaluating
 
 
 def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
-    """The calls of a network in eval mode, each node's shape for two examples in its `meta`.
+    """The calls of a network in eval mode, and in each node's `meta["value"]` what it gives.
 
-    Its modules are the network's own. Raises LabError for a network that cannot be traced (one
-    that decides by the values it sees), does not take the input, or computes its weights.
+    These are the values for two examples, tensors without their content. The graph's modules are
+    the network's own. Raises LabError for a network that cannot be traced or does not take the
+    input.
     """
-    name = type(model).__name__
-    _check_plain(model)
+    graph = calls_of(model)
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        values = _Values(graph)
         try:
-            graph = fx.symbolic_trace(model)
+            values.run(example(model, tuple(input_shape), batch=2))
         except Exception as error:  # torch.fx raises what the network's own code raises
-            problem = f"{name} cannot be traced: {_first_line(error)}"
-            raise LabError(problem, "write its forward without decisions on values") from None
-        shapes = _Shapes(graph)
-        try:
-            shapes.run(example(model, tuple(input_shape), batch=2))
-        except Exception as error:
-            what = f"{input_shape} at {shapes.at}: {_first_line(error)}"
-            problem = f"{name} does not take an input of {what}"
+            what = f"{input_shape} at {values.at}: {_first_line(error)}"
+            problem = f"{type(model).__name__} does not take an input of {what}"
             raise LabError(problem, "give the shape of one example") from None
     return graph
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph once and notes the shape of every tensor."""
+def calls_of(model: nn.Module) -> fx.GraphModule:
+    """The calls of a network in eval mode, without shapes; its modules are the network's own.
+
+    `meta["returned_by"]` of a node names the modules that give its value, innermost first. What a
+    network's code itself calls with `training=self.training` stays as in eval mode. Raises
+    LabError for a network that cannot be traced.
+    """
+    tracer = _Tracer()
+    tracer.traced_func_name = "all_logits" if hasattr(model, "all_logits") else "forward"
+    with evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return fx.GraphModule(model, tracer.trace(model), type(model).__name__)
+        except Exception as error:  # torch.fx raises what the network's own code raises
+            problem = f"{type(model).__name__} cannot be traced: {_first_line(error)}"
+            raise LabError(problem, "write its forward without decisions on values") from None
+
+
+class _Tracer(fx.Tracer):
+    """Notes which modules a value comes from; a layer that holds weights itself is one call."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if super().is_leaf_module(m, module_qualified_name):
+            return True
+        holds_tensors = any(True for _ in (*m.parameters(), *m.buffers()))
+        return is_leaf(m) and (holds_tensors or m.__module__.startswith("torchvision."))
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401  (whatever the module gives)
+        result = super().call_module(m, forward, args, kwargs)
+        if isinstance(result, fx.Proxy):
+            result.node.meta.setdefault("returned_by", []).append(self.path_of_module(m))
+        return result
+
+
+class _Values(fx.Interpreter):
+    """Runs a graph once and notes every value, tensors as empty ones of the same shape."""
 
     at = "its input"
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401  (whatever the network computes)
         self.at = where(n)
         result = super().run_node(n)
-        if isinstance(result, Tensor):
-            n.meta["shape"] = result.shape
+        n.meta["value"] = map_aggregate(result, _without_content)
         return result
+
+
+def _without_content(value: Any) -> Any:  # noqa: ANN401  (torch.fx's own type)
+    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 def shape_of(node: fx.Node) -> Size | None:
     """The shape of what a call gives, for two examples; None where it is not one tensor."""
-    return node.meta.get("shape")
+    value = node.meta.get("value")
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def inputs(node: fx.Node) -> list[fx.Node]:
@@ -73,11 +117,12 @@ def where(node: fx.Node) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def _check_plain(model: nn.Module) -> None:
+def check_weights_are_plain(model: nn.Module) -> None:
+    """Raises LabError for a network with a layer that computes its weights, as a mask does."""
     for name, layer in model.named_modules():
         if parametrize.is_parametrized(layer) or hasattr(layer, "weight_g"):
             problem = f"{name or type(layer).__name__} computes its weights from others"
-            raise LabError(problem, "make them plain first, as `settled` does with masks")
+            raise LabError(problem, "make them plain first, as `without_masks` does with masks")
 
 
 def _first_line(error: Exception) -> str:

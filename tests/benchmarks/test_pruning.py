@@ -22,7 +22,7 @@ def nets():
     small = {name: surgery.shrink(base, SHAPE, widths) for name, widths in WIDTHS.items()}
     gone = {layer: range(width, 16) for layer, width in (("0", 4), ("2", 4))}
     masked = surgery.mask_channels(base, SHAPE, gone)
-    zeros = pruning.settled(pruning.magnitude(base, 0.99))
+    zeros = pruning.without_masks(pruning.magnitude(base, 0.99))
     return {"base": base, "masked": masked, "zeros, dense": zeros, **small}
 
 

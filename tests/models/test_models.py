@@ -98,6 +98,68 @@ def test_a_wrong_call_is_explained(call, said):
         call()
 
 
+def ours(input_shape, classes, *, width=2):
+    """A network as ours are made: by input shape, classes and knobs."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(torch.Size(input_shape).numel(), width),
+        nn.BatchNorm1d(width).eval(),
+        nn.Linear(width, classes),
+    )
+
+
+def fixed(side=8):
+    """One of no convention: all that it takes are knobs."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(side * side, 5))
+
+
+def no_network(**knobs):
+    return knobs
+
+
+OURS = f"{__name__}:ours"
+
+
+def test_a_function_of_a_library_is_a_model_too():
+    spec = ModelSpec("torchvision.models:mobilenet_v3_small", (3, 32, 32), 7, {"dropout": 0.5})
+    model = spec.build()
+    assert model.training
+    assert model.classifier[2].p == 0.5
+    assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_a_function_gets_what_its_signature_takes():
+    model = build(OURS, (1, 4, 4), 3, width=6)
+    assert (model[1].in_features, model[1].out_features, model[3].out_features) == (16, 6, 3)
+    assert [module.training for module in model] == [True, True, False, True]  # as it was made
+    assert build(f"{__name__}:fixed", (1, 3, 3), 5, side=3)[1].in_features == 9
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: build("no_such_package.models:net", MNIST),
+            r"cannot be imported \(ModuleNotFoundError",
+        ),
+        (
+            lambda: build("torchvision.models:resnet17", MNIST),
+            r"cannot be imported \(AttributeError",
+        ),
+        (lambda: build(":", MNIST), "':' names no function"),
+        (lambda: build(f"{__name__}:MNIST", MNIST), "cannot be called"),
+        (lambda: build(f"{__name__}:no_network", MNIST), "gives a dict"),
+        (lambda: build(OURS, MNIST, depth=3), "no knob depth; it has width"),
+        (lambda: build("torchvision.models:resnet18", MNIST, deep=3), "resnet18 does not build"),
+        (lambda: build("torchvision.models:resnet18", MNIST), "cannot take images of 1x28x28"),
+        (lambda: build(f"{__name__}:fixed", (1, 8, 8)), r"gives \(5,\) for an image, not 10"),
+    ],
+)
+def test_a_name_that_is_no_model_is_explained(call, said):
+    with pytest.raises(LabError, match=said):
+        call()
+
+
 @pytest.mark.parametrize("side", [4, 7, 14, 28])
 def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(side):
     assert parameters(build("pooled_cnn", (1, side, side))) == KNOWN["pooled_cnn"]

@@ -1,3 +1,4 @@
+import copy
 import weakref
 
 import pytest
@@ -7,7 +8,7 @@ from torch import nn
 
 from labsupport import models
 from labsupport.core.errors import LabError
-from labsupport.methods.early_exit import collect, split_at
+from labsupport.network.cutting import collect, cut, cut_points, in_order
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_stem_and_rest_are_the_network(layer):
     torch.manual_seed(0)
     model = models.build("rules_cnn", (1, 12, 12), 3)
     x = torch.randn(5, 1, 12, 12)
-    stem, rest = split_at(model, layer)
+    stem, rest = cut(model, layer)
     assert len(stem) == layer
     assert in_eval(stem)
     assert in_eval(rest)
@@ -34,7 +35,7 @@ def test_stem_and_rest_are_the_network(layer):
 def test_the_parts_are_copies(model):
     used(model)
     before = snapshot(model)
-    for part in split_at(model, 2):
+    for part in cut(model, 2):
         for parameter in part.parameters():
             parameter.data.fill_(9)
     assert same(before, snapshot(model))
@@ -43,18 +44,136 @@ def test_the_parts_are_copies(model):
 @pytest.mark.parametrize("layer", [-1, 8, 100])
 def test_a_layer_outside_the_network_is_refused(model, layer):
     with pytest.raises(LabError, match=f"no layer {layer} .*choose 0 to 7"):
-        split_at(model, layer)
+        cut(model, layer)
 
 
-@pytest.mark.parametrize("other", [nn.Linear(2, 2), Doubled(nn.Linear(2, 2), nn.Linear(2, 2))])
-def test_what_does_not_run_its_layers_in_a_row_is_refused(other):
-    with pytest.raises(LabError, match="no layers to cut between"):
-        split_at(other, 0)
+class Block(nn.Module):
+    """A residual block whose ReLU is called twice, in place."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.second(self.relu(self.first(x))) + x)
+
+
+class Residual(nn.Module):
+    """A stem, two blocks, a head; the sizes for its reshape come from the features."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(1, 3, 3), nn.Sequential(Block(3), Block(3))
+        self.pool, self.head = nn.AvgPool2d(2), nn.Linear(27, 3)
+
+    def forward(self, x):
+        x = self.pool(self.blocks(self.stem(x)))
+        return self.head(x.view(x.size(0), -1))
+
+
+PLACES = ["stem", "blocks.0", "blocks", "pool"]  # and the sums in the blocks, the reshape
+
+
+@pytest.fixture
+def residual():
+    torch.manual_seed(0)
+    return Residual()
+
+
+def test_a_residual_network_is_cut_between_its_blocks(residual):
+    points = cut_points(residual, (1, 8, 8))
+    assert [name for name in points if not name.startswith(("add", "view"))] == PLACES
+    assert points["blocks.0"] == (3, 6, 6)
+    x = torch.randn(5, 1, 8, 8)
+    for place in points:
+        stem, rest = cut(residual, place)
+        assert tuple(stem(x).shape[1:]) == points[place]
+        assert torch.equal(rest(stem(x)), residual.eval()(x))
+        assert in_eval(stem)
+        assert in_eval(rest)
+
+
+def test_parts_are_cut_at_several_places_and_hold_their_own_layers(residual):
+    parts = cut(residual, "stem", "blocks.0", "blocks")
+    x = expected = torch.randn(2, 1, 8, 8)
+    for part in parts:
+        x = part(x)
+    assert torch.equal(x, residual.eval()(expected))
+    names = [name for part in parts for name in part.state_dict()]
+    assert names == list(residual.state_dict())
+
+
+def test_a_part_can_be_cut_again(residual):
+    stem, rest = cut(residual, "blocks.0")
+    middle, last = cut(rest, "pool")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(last(middle(stem(x))), residual.eval()(x))
+
+
+def test_the_parts_leave_the_features_and_the_network_as_they_are(residual):
+    residual.train()
+    before = copy.deepcopy(residual.state_dict())
+    stem, rest = cut(residual, "add")
+    features = stem(torch.randn(2, 1, 8, 8)).detach()
+    kept = features.clone()
+    rest(features)  # begins with a ReLU in place
+    assert features.min() < 0
+    assert torch.equal(features, kept)
+    for part in (stem, rest):
+        for parameter in part.parameters():
+            parameter.data.fill_(9)
+    assert all(torch.equal(before[name], now) for name, now in residual.state_dict().items())
+    assert residual.blocks[0].relu.inplace
+    assert all(module.training for module in residual.modules())
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("blocks.0.first", "cannot be cut behind blocks.0.first: later layers need"),
+        ("nothing", "has no layer 'nothing'"),
+        ("head", "head gives the answer of the Residual"),
+        (2, "layers of a Residual have no numbers"),
+    ],
+)
+def test_places_that_would_do_are_named(residual, place, problem):
+    with pytest.raises(LabError, match=f"{problem}.*") as error:
+        cut(residual, place)
+    if place != 2:
+        assert error.value.remedy == "choose from stem, blocks.0, blocks, pool"
+
+
+def test_places_out_of_order_are_refused(residual, model):
+    for network, places in ((residual, ("pool", "stem")), (model, (4, 2)), (model, (2, 2))):
+        with pytest.raises(LabError, match="out of order"):
+            cut(network, *places)
+    assert in_order(residual, ["pool", "stem", "blocks"]) == ["stem", "blocks", "pool"]
+    assert in_order(model, [4, "1", 3]) == ["1", 3, 4]
+
+
+def test_a_forward_of_its_own_is_followed():
+    torch.manual_seed(0)
+    model, x = Doubled(nn.Linear(2, 2), nn.Linear(2, 2)), torch.randn(3, 2)
+    stem, rest = cut(model, "0")
+    assert torch.equal(rest(stem(x)), model(x))
+    stem, rest = cut(model, 0)
+    assert torch.equal(stem(x), x)
+    assert torch.equal(rest(x), model(x))
+
+
+def test_a_residual_network_is_collected_too(residual):
+    split = toy_images(25, 0)
+    rows = list(collect(residual, "blocks.0", split, 10))
+    stem, _ = cut(residual, "blocks.0")
+    for (features, logits), (x, _) in zip(rows, split.batches(10), strict=True):
+        assert torch.equal(features, stem(x))
+        assert torch.equal(logits, residual.eval()(x))
 
 
 def test_a_sequential_by_another_name_can_be_cut():
     model, x = Named(4), torch.randn(2, 3)
-    stem, rest = split_at(model, 1)
+    stem, rest = cut(model, 1)
     assert torch.equal(rest(stem(x)), model(x))
 
 

@@ -16,7 +16,7 @@ from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpool
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
 from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules
-from labsupport.network.cutting import collect, split_at
+from labsupport.network.cutting import collect, cut
 
 __all__ = [
     "NEVER",
@@ -33,12 +33,12 @@ __all__ = [
     "attach_branches",
     "calibrate",
     "collect",
+    "cut",
     "entropy",
     "exit_answers",
     "fit_rules",
     "least_margins",
     "search_thresholds",
     "side_branch",
-    "split_at",
     "unpooled",
 ]

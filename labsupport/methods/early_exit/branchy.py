@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Self
 
 import torch
@@ -21,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
 from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
-from labsupport.network.cutting import plain_copy
+from labsupport.network.cutting import Place, cut, in_order
 from labsupport.training import CrossEntropy, Step
 
 
@@ -31,24 +30,25 @@ class BranchyNet(nn.Module):
     In eval mode an image leaves at the first branch whose answer has an entropy below the
     branch's threshold, in nats. So a threshold of 0 never lets one leave (and its branch is not
     run), one above ln(classes) always; an image whose entropy is NaN runs to the end. In training
-    mode every image runs to the end. `layers` are the numbers of leading modules before each
-    branch. A batch goes through in chunks of `chunk` images, whose feature maps stay in the
-    processor's cache.
+    mode every image runs to the end. A batch goes through in chunks of `chunk` images, whose
+    feature maps stay in the processor's cache. `segments` are the parts of the trunk between the
+    branches, `layers` the places where it was cut for them.
     """
 
     conditional = True
 
     def __init__(
-        self, trunk: nn.Sequential, branches: Mapping[int, nn.Module], chunk: int = CHUNK
+        self,
+        segments: Iterable[nn.Module],
+        branches: Iterable[nn.Module],
+        layers: Iterable[Place],
+        chunk: int = CHUNK,
     ) -> None:
         super().__init__()
-        self.layers = tuple(sorted(branches))
-        cuts = pairwise([0, *self.layers, len(trunk)])
-        self.segments = nn.ModuleList([trunk[start:end] for start, end in cuts])
-        self.branches = nn.ModuleList([branches[layer] for layer in self.layers])
+        self.segments, self.branches = nn.ModuleList(segments), nn.ModuleList(branches)
+        self.layers = tuple(layers)
         self.thresholds = (0.0,) * len(self.layers)
         self.chunk = at_least_one(chunk)
-        self.train(trunk.training)
 
     def with_thresholds(self, thresholds: Sequence[float]) -> Self:
         """A copy with other thresholds, first branch first.
@@ -105,22 +105,22 @@ class BranchyNet(nn.Module):
 
 
 def attach_branches(
-    model: nn.Module, branches: Mapping[int, nn.Module], chunk: int = CHUNK
+    model: nn.Module, branches: Mapping[Place, nn.Module], chunk: int = CHUNK
 ) -> BranchyNet:
     """A BranchyNet of copies: the trunk `model`, and a branch after each of some layers.
 
-    `branches` gives a branch by the number of leading modules of the trunk that run before it,
-    such as `{2: side_branch(...)}` after the second module. No image leaves early until
-    `with_thresholds`. Raises LabError for a network that is no nn.Sequential (or one with a forward
-    of its own), a layer outside it, or no branch at all.
+    `branches` gives a branch by its place, as `cut` takes it: `{2: side_branch(...)}` after the
+    second module of an nn.Sequential, `{"layer2": side_branch(...)}` behind a layer. No image
+    leaves early until `with_thresholds`. Raises LabError as `cut` does, and for a branch on the
+    input or no branch at all.
     """
-    trunk = plain_copy(model)
-    outside = sorted(set(branches) - set(range(1, len(trunk))))
-    if outside or not branches:
-        problem = f"a branch after layer {outside[0]}" if outside else "there is no branch"
-        raise LabError(problem, f"branch off after layers 1 to {len(trunk) - 1}")
-    copies = {layer: copy.deepcopy(branch) for layer, branch in branches.items()}
-    return BranchyNet(trunk, copies, chunk)
+    if not branches or 0 in branches:
+        problem = "a branch on the input" if branches else "there is no branch"
+        raise LabError(problem, "branch off after at least one layer")
+    layers = in_order(model, list(branches))
+    segments = cut(model, *layers)
+    copies = [copy.deepcopy(branches[layer]) for layer in layers]
+    return BranchyNet(segments, copies, layers, chunk).train(model.training)
 
 
 def side_branch(

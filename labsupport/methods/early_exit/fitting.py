@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, pad
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import split_at
+from labsupport.network.cutting import Place, cut
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, Shift, SoftCrossEntropy, fit, predict
 from labsupport.training.loop import seeded
@@ -55,7 +55,7 @@ class RulesRecipe:
 
 def fit_rules(
     model: nn.Module,
-    layer: int,
+    layer: Place,
     train: Split,
     recipe: RulesRecipe = RulesRecipe(),
     seed: int = 0,
@@ -66,7 +66,7 @@ def fit_rules(
     never held; the answer to a moved image stays the one to the image in its place; the labels are
     not looked at. Raises LabError for a layer, pool or shift that does not fit, or no image at all.
     """
-    stem, rest = split_at(model, layer)
+    stem, rest = cut(model, layer)
     if not len(train):
         raise LabError("there is no image to fit rules to", "give at least one")
     answers = predict(nn.Sequential(stem, rest), train, batch_size=100).softmax(1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.early_exit.rules import Rules
-from labsupport.network.cutting import split_at
+from labsupport.network.cutting import Place, cut
 
 CHUNK = 50
 
@@ -34,9 +34,9 @@ class BranchedNetwork(nn.Module):
 
     conditional = True
 
-    def __init__(self, model: nn.Module, layer: int, rules: Rules, chunk: int = CHUNK) -> None:
+    def __init__(self, model: nn.Module, layer: Place, rules: Rules, chunk: int = CHUNK) -> None:
         super().__init__()
-        self.stem, self.rest = split_at(model, layer)
+        self.stem, self.rest = cut(model, layer)
         if rules.origin.layer != layer:
             problem = f"rules of layer {rules.origin.layer} at layer {layer}"
             raise LabError(problem, "fit rules for this layer")
@@ -44,6 +44,11 @@ class BranchedNetwork(nn.Module):
         self.rules = copy.deepcopy(rules)
         self.chunk = at_least_one(chunk)
         self.eval()
+
+    def all_logits(self, x: Tensor) -> list[Tensor]:
+        """The rules' scores and the network's logits (N, classes) for every image."""
+        features = self.stem(x)
+        return [self.rules(features), self.rest(features)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or scores (N, classes)."""

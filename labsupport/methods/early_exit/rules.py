@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from labsupport.core.errors import LabError
+from labsupport.network.cutting import Place
 from labsupport.network.fingerprint import fingerprint
 
 LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
@@ -21,10 +22,11 @@ NEVER = math.inf  # a margin that no confidence reaches
 class Origin:
     """Where rules belong: the layer, its feature shape without the batch, the fitted network.
 
-    `network` is the fingerprint of the network whose answers the rules give.
+    `layer` is a place as `cut` takes it, `network` the fingerprint of the network whose answers
+    the rules give.
     """
 
-    layer: int
+    layer: Place
     feature_shape: tuple[int, ...]
     network: str
 

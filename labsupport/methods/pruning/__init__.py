@@ -5,20 +5,20 @@ from labsupport.methods.pruning.criteria import Criterion, Scores
 from labsupport.methods.pruning.schedules import (
     Retrain,
     Widths,
-    along,
     by_fraction,
-    cut,
-    least,
+    lowest,
     one_at_a_time,
     prune,
+    prune_along,
+    prune_by_scores,
 )
 from labsupport.methods.pruning.search import Found, Stage, search
 from labsupport.methods.pruning.unstructured import (
     magnitude,
-    settled,
     sparse_bytes,
     sparsity,
     with_sparse_linears,
+    without_masks,
 )
 
 __all__ = [
@@ -28,17 +28,17 @@ __all__ = [
     "Scores",
     "Stage",
     "Widths",
-    "along",
     "by_fraction",
     "criteria",
-    "cut",
-    "least",
+    "lowest",
     "magnitude",
     "one_at_a_time",
     "prune",
+    "prune_along",
+    "prune_by_scores",
     "search",
-    "settled",
     "sparse_bytes",
     "sparsity",
     "with_sparse_linears",
+    "without_masks",
 ]

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.methods.surgery import Group, gated
+from labsupport.methods.surgery import Group, Member, gated
+from labsupport.network.calls import exit_logits
 from labsupport.network.modes import evaluating
 
 Scores = dict[str, Tensor]  # (channels,) in float64 for each group's name; less is missed less
@@ -80,23 +81,39 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
     return scores
 
 
+def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy summed over the examples, and over the exits of a network that has several."""
+    exits = [cross_entropy(logits, y, reduction="sum") for logits in exit_logits(model, x)]
+    return torch.stack(exits).sum()
+
+
 def _over_filters(model: nn.Module, group: Group, of_weight: Callable[[Tensor], Tensor]) -> Tensor:
-    weights = (model.get_submodule(name).get_parameter("weight") for name in group.producers)
-    sums = [of_weight(weight.detach().double()).flatten(1).sum(1) for weight in weights]
-    return torch.stack(sums).sum(0).cpu()
+    sums = [
+        of_weight(_weight(model, member).double()).flatten(1).sum(1)[member.features].sum(1)
+        for member in group.producers
+    ]
+    return torch.stack(sums).sum(0)
 
 
 def _scales(model: nn.Module, group: Group) -> Tensor:
     scales = [
-        layer.weight.detach().double().abs().view(group.channels, -1).sum(1)
-        for layer in (model.get_submodule(member.layer) for member in group.followers)
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
+        _weight(model, member).double().abs()[member.features].sum(1)
+        for member in group.followers
+        if _scales_channels(model.get_submodule(member.layer))
     ]
     if not scales:
         raise LabError(
             f"no batch norm scales the channels of {group.name}", "take another criterion"
         )
-    return torch.stack(scales).sum(0).cpu()
+    return torch.stack(scales).sum(0)
+
+
+def _weight(model: nn.Module, member: Member) -> Tensor:
+    return model.get_submodule(member.layer).get_parameter("weight").detach().cpu()
+
+
+def _scales_channels(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
 
 
 def _taylor(model: nn.Module, group: Group, split: Batched, batch_size: int) -> Tensor:
@@ -104,7 +121,7 @@ def _taylor(model: nn.Module, group: Group, split: Batched, batch_size: int) -> 
     for x, y in split.batches(batch_size):
         gate = torch.ones(len(x), group.channels, device=x.device, requires_grad=True)
         with gated(model, group, gate):
-            loss = cross_entropy(model(x), y, reduction="sum")
+            loss = _loss(model, x, y)
         # Activation times gradient, summed over positions, is the gradient by the gate. The number
         # of positions is the same for all channels of a layer and leaves with the normalization.
         (change,) = torch.autograd.grad(loss, gate)
@@ -120,8 +137,7 @@ def _oracle(
 
         def loss(gate: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
             with gated(model, group, gate):
-                total: Tensor = cross_entropy(model(x), y, reduction="sum")
-                return total
+                return _loss(model, x, y)
 
         gates = 1 - torch.eye(group.channels, device=x.device)
         without = torch.vmap(loss, chunk_size=at_once)(gates)

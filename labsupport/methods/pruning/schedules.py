@@ -24,23 +24,23 @@ def prune(
     """
     chosen = narrowed(channel_groups(model, input_shape), widths)
     scores = criterion(model, [g for layer, g in chosen.items() if widths[layer] < g.channels])
-    return cut(model, input_shape, widths, scores)
+    return prune_by_scores(model, input_shape, widths, scores)
 
 
-def cut(
+def prune_by_scores(
     model: nn.Module, input_shape: tuple[int, ...], widths: Widths, scores: Scores
 ) -> nn.Module:
     """As `prune`, with scores that are there already."""
     chosen = narrowed(channel_groups(model, input_shape), widths)
     removed = {
-        layer: least(scores[group.name], group.channels - widths[layer])
+        layer: lowest(scores[group.name], group.channels - widths[layer])
         for layer, group in chosen.items()
         if widths[layer] < group.channels
     }
     return remove_channels(model, input_shape, removed)
 
 
-def along(
+def prune_along(
     path: Iterable[Widths],
     model: nn.Module,
     input_shape: tuple[int, ...],
@@ -92,11 +92,11 @@ def _check_narrower(start: Widths, end: Widths) -> None:
             raise LabError(problem, "keep at least one and at most all")
 
 
-def least(scores: Tensor, count: int) -> list[int]:
-    """The `count` channels of the least scores, the first of equal ones.
+def lowest(scores: Tensor, count: int) -> list[int]:
+    """The `count` channels of the lowest scores, the first of equal ones.
 
     Raises LabError where a score is NaN.
     """
     if scores.isnan().any():
-        raise LabError("a score is no number", "look for a loss or weights that are none")
+        raise LabError("a score is NaN", "look for NaN in the weights or the loss")
     return torch.argsort(scores, stable=True)[:count].tolist()

@@ -11,7 +11,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning.criteria import Criterion
-from labsupport.methods.pruning.schedules import Widths, cut
+from labsupport.methods.pruning.schedules import Widths, prune_by_scores
 from labsupport.methods.surgery import channel_groups, narrowed
 from labsupport.training import Trained
 
@@ -62,7 +62,7 @@ def search(
     rows: list[dict[str, object]] = []
     for its_cost, widths in costs:
         smaller, trained, reached = _through(
-            stages, cut(model, input_shape, widths, scores), accuracy
+            stages, prune_by_scores(model, input_shape, widths, scores), accuracy
         )
         chosen = reached >= stages[-1].floor and len(trained) == len(stages)
         result = {"cost": its_cost, "stages": len(trained), "val_accuracy": reached}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,20 +81,45 @@ def magnitude(model: nn.Module, sparsity: float) -> nn.Module:
     return sparse
 
 
-def settled(model: nn.Module) -> nn.Module:
-    """A copy without the masks, the zeros now plain weights."""
+def without_masks(model: nn.Module) -> nn.Module:
+    """A copy without the masks, the zeros now plain weights.
+
+    Other parametrizations stay as they are, and so does a mask on what another one computes.
+    """
     plain = copy.deepcopy(model)
     for layer in list(plain.modules()):
-        if parametrize.is_parametrized(layer, "weight"):
-            masked = layer.get_submodule("parametrizations.weight")
-            trained = masked.get_parameter("original").requires_grad
-            # Not remove_parametrizations: a copy shares its class with the original, and it would
-            # take the weight off that class.
-            weight = nn.Parameter(masked().detach(), trained)
-            layer.__class__ = type(layer).__bases__[0]
-            del layer.parametrizations
-            layer.weight = weight
+        if parametrize.is_parametrized(layer):
+            for name in list(layer.get_submodule("parametrizations")._modules):
+                _apply_masks(layer, name)
     return plain
+
+
+def _apply_masks(layer: nn.Module, name: str) -> None:
+    """Put the masks that come first on a tensor into the tensor itself."""
+    steps = cast(nn.ModuleList, layer.get_submodule(f"parametrizations.{name}"))
+    while len(steps) and isinstance(steps[0], Masked):
+        original = steps.get_parameter("original")
+        original.data = steps[0](original.data)
+        del steps[0]
+    if not len(steps):
+        _make_plain(layer, name, steps.get_parameter("original"))
+
+
+def _make_plain(layer: nn.Module, name: str, value: nn.Parameter) -> None:
+    """Take the last parametrization off a tensor, by hand, and leave those of the others.
+
+    `remove_parametrizations` takes the tensor off the layer's class, which copies of the layer
+    share; and it looks for a class that has no other parametrization.
+    """
+    kind, left = type(layer), layer.get_submodule("parametrizations")
+    del left._modules[name]
+    if left._modules:
+        others = {key: of for key, of in vars(kind).items() if key != name}
+        layer.__class__ = type(kind.__name__, kind.__bases__, others)
+    else:
+        layer.__class__ = kind.__bases__[0]
+        del layer.parametrizations
+    layer.register_parameter(name, value)
 
 
 def sparsity(model: nn.Module) -> float:
@@ -124,7 +150,7 @@ def sparse_bytes(model: nn.Module) -> int:
 
 def with_sparse_linears(model: nn.Module) -> nn.Module:
     """A copy in which every linear layer multiplies its non-zero weights alone."""
-    sparse = settled(model)
+    sparse = without_masks(model)
     if isinstance(sparse, nn.Linear):
         return SparseLinear(sparse.weight, sparse.bias)
     for name, child in list(sparse.named_modules(remove_duplicate=False)):
@@ -147,9 +173,9 @@ def _largest(sizes: Tensor, sparsity: float) -> Tensor:
 
 def _tensors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
     """All tensors of a network without masks, each with itself if it is a matrix of weights."""
-    for layer in settled(model).modules():
-        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-        for name, tensor in own:
+    for layer in without_masks(model).modules():
+        held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for name, tensor in held:
             is_weight = name == "weight" and isinstance(layer, (*WEIGHTED, SparseLinear))
             yield tensor, tensor if is_weight else None
 

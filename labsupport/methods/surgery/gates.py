@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from labsupport.methods.surgery.groups import Group, Member
@@ -28,9 +29,21 @@ def gated(model: nn.Module, group: Group, gate: Tensor) -> Iterator[None]:
 
 
 def _gating(consumer: Member, gate: Tensor) -> Any:  # noqa: ANN401  (torch's own hook type)
-    def multiply(_layer: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:  # noqa: ANN401
+    def multiply(layer: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:  # noqa: ANN401
         x = args[0] if args else named["input"]
-        factors = gate.to(x.dtype).repeat_interleave(consumer.positions, -1)
-        return (x * factors.reshape(*factors.shape, *[1] * (x.dim() - 2)),), {}
+        last = isinstance(layer, nn.Linear)
+        factors = _factors(consumer, gate.to(x.dtype), x.shape[-1 if last else 1])
+        layout = [1] * (x.dim() - 1)
+        layout[-1 if last else 0] = factors.shape[-1]
+        return (x * factors.reshape(*factors.shape[:-1], *layout),), {}
 
     return multiply
+
+
+def _factors(consumer: Member, gate: Tensor, inputs: int) -> Tensor:
+    """A factor for each input of a layer: 1 where the group has no part in it."""
+    one = torch.ones_like(gate[..., :1])
+    which = torch.full((inputs,), gate.shape[-1], device=gate.device)
+    numbers = torch.arange(gate.shape[-1], device=gate.device)
+    which[consumer.features.to(gate.device)] = numbers[:, None].expand_as(consumer.features)
+    return torch.cat([gate, one], -1)[..., which]

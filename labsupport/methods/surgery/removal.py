@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -17,7 +18,7 @@ from labsupport.methods.surgery.groups import (
     group_of,
     narrowed,
 )
-from labsupport.methods.surgery.kinds import is_depthwise
+from labsupport.methods.surgery.kinds import CONVOLUTIONS, is_depthwise
 from labsupport.network.tracing import trace
 
 Removed = Mapping[str, Iterable[int]]  # which channels of which layer
@@ -26,17 +27,22 @@ Removed = Mapping[str, Iterable[int]]  # which channels of which layer
 def remove_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Removed) -> nn.Module:
     """A smaller copy without some filters or neurons, and without all that reads them.
 
-    `removed` names channels by a layer that makes them; a group's other layers lose theirs, too.
+    `removed` names channels of a group, by their numbers in it, and the group by a layer that makes
+    them; its other layers lose theirs, too.
     Raises LabError for a layer whose channels cannot be removed, a channel that is not there, or
     when none would be left.
     """
     smaller = copy.deepcopy(model)
+    outputs: dict[str, list[Tensor]] = defaultdict(list)
+    inputs: dict[str, list[Tensor]] = defaultdict(list)
     for group, gone in _by_group(model, input_shape, removed):
-        keep = torch.tensor([c for c in range(group.channels) if c not in gone])
-        for member in makers(group):
-            _keep_outputs(smaller.get_submodule(member.layer), features(keep, member))
-        for consumer in group.consumers:
-            _keep_inputs(smaller.get_submodule(consumer.layer), features(keep, consumer))
+        for members, lost in ((makers(group), outputs), (group.consumers, inputs)):
+            for member in members:
+                lost[member.layer].append(member.features[sorted(gone)].flatten())
+    for layer, parts in outputs.items():
+        _drop_outputs(smaller.get_submodule(layer), torch.cat(parts))
+    for layer, parts in inputs.items():
+        _drop_inputs(smaller.get_submodule(layer), torch.cat(parts))
     trace(smaller, input_shape)  # what the groups did not foresee fails here, not at the user's
     return smaller
 
@@ -50,12 +56,11 @@ def mask_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Remov
     """
     masked = copy.deepcopy(model)
     for group, gone in _by_group(model, input_shape, removed):
-        channels = torch.tensor(sorted(gone))
         for member in makers(group):
             layer = masked.get_submodule(member.layer)
             for name, tensor in layer.state_dict().items():
                 if name in ("weight", "bias", "running_mean"):
-                    tensor[features(channels, member)] = 0
+                    tensor[member.features[sorted(gone)].flatten()] = 0
     return masked
 
 
@@ -75,15 +80,9 @@ def widths(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
     return {group.name: group.channels for group in groups if not group.fixed}
 
 
-def makers(group: Group) -> list[Member]:
+def makers(group: Group) -> tuple[Member, ...]:
     """The layers that hold weights for each channel of their output."""
-    return [*map(Member, group.producers), *group.followers]
-
-
-def features(channels: Tensor, member: Member) -> Tensor:
-    """The features of a layer that belong to some channels, in order."""
-    offsets = torch.arange(member.positions, device=channels.device)
-    return (channels[:, None] * member.positions + offsets).flatten()
+    return (*group.producers, *group.followers)
 
 
 def _by_group(
@@ -118,28 +117,41 @@ def _check(layer: str, channels: int, gone: set[int]) -> None:
         raise LabError(f"no channel of {layer} would be left", "keep at least one")
 
 
+def _drop_outputs(layer: nn.Module, gone: Tensor) -> None:
+    """Slice what a layer holds for each output; a batch norm's statistics are such, too."""
+    tensors = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    before = max(len(tensor) for _, tensor in tensors if tensor.dim())
+    keep = _others(before, gone)
+    for name, tensor in tensors:
+        if tensor.dim():  # a batch norm's count of batches has none
+            setattr(layer, name, _sliced(tensor, keep))
+    if isinstance(layer, CONVOLUTIONS) and is_depthwise(layer):
+        _resize(layer, len(keep) * layer.in_channels // before, "in_channels", "groups")
+    _resize(layer, len(keep), "out_features", "out_channels", "num_features")
+
+
+def _drop_inputs(layer: nn.Module, gone: Tensor) -> None:
+    """Slice what a layer holds for each input; grouped filters lose the same in each group."""
+    weight = layer.get_parameter("weight")
+    keep = _others(weight.shape[1], gone % weight.shape[1])
+    layer.weight = _sliced(weight, keep, dim=1)
+    groups = layer.groups if isinstance(layer, CONVOLUTIONS) else 1
+    _resize(layer, len(keep) * groups, "in_features", "in_channels")
+
+
+def _others(count: int, gone: Tensor) -> Tensor:
+    """The numbers from 0 to below `count` that are not gone."""
+    keep = torch.ones(count, dtype=torch.bool)
+    keep[gone] = False
+    return keep.nonzero().flatten()
+
+
 def _sliced(tensor: Tensor, keep: Tensor, dim: int = 0) -> Tensor:
     """The kept part, a parameter again where it was one."""
     part = tensor.detach().index_select(dim, keep.to(tensor.device))
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(part, tensor.requires_grad)
     return part
-
-
-def _keep_outputs(layer: nn.Module, keep: Tensor) -> None:
-    """Slice what a layer holds for each output; a batch norm's statistics are such, too."""
-    own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-    for name, tensor in own:
-        if tensor.dim():  # a batch norm's count of batches has none
-            setattr(layer, name, _sliced(tensor, keep))
-    if is_depthwise(layer):
-        _resize(layer, len(keep), "in_channels", "groups")
-    _resize(layer, len(keep), "out_features", "out_channels", "num_features")
-
-
-def _keep_inputs(layer: nn.Module, keep: Tensor) -> None:
-    layer.weight = _sliced(layer.get_parameter("weight"), keep, dim=1)
-    _resize(layer, len(keep), "in_features", "in_channels")
 
 
 def _resize(layer: nn.Module, size: int, *names: str) -> None:

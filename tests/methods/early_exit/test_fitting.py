@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, linear
 from labsupport import models
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
-from labsupport.methods.early_exit import RulesRecipe, fit_rules, split_at
+from labsupport.methods.early_exit import RulesRecipe, cut, fit_rules
 from labsupport.methods.early_exit.fitting import unpooled
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit, predict
@@ -45,7 +45,7 @@ def test_features_that_are_no_maps_are_not_pooled(shape):
 
 
 def agreement(rules, model, split):
-    stem, _ = split_at(model, rules.origin.layer)
+    stem, _ = cut(model, rules.origin.layer)
     with torch.no_grad():
         ruled = rules(stem(split.x)).argmax(1)
     return (ruled == predict(model, split).argmax(1)).double().mean().item()

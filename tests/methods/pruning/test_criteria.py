@@ -55,7 +55,7 @@ def test_norms_of_added_channels_are_over_all_layers_that_make_them():
     net = resnet18().double()
     group = next(g for g in channel_groups(net, (3, 32, 32)) if g.name == "conv1")
     whole = torch.cat(
-        [net.get_submodule(name).weight.detach().flatten(1) for name in group.producers], 1
+        [net.get_submodule(made.layer).weight.detach().flatten(1) for made in group.producers], 1
     )
     torch.testing.assert_close(criteria.l2(net, [group])["conv1"], whole.norm(2, 1))
     torch.testing.assert_close(criteria.l1(net, [group])["conv1"], whole.norm(1, 1))

@@ -6,7 +6,13 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning import criteria
-from labsupport.methods.pruning.schedules import along, by_fraction, least, one_at_a_time, prune
+from labsupport.methods.pruning.schedules import (
+    by_fraction,
+    lowest,
+    one_at_a_time,
+    prune,
+    prune_along,
+)
 from labsupport.methods.surgery import widths
 
 SHAPE = (1, 6, 6)
@@ -46,7 +52,7 @@ def test_a_path_is_walked_from_one_network_to_the_next(net):
         return smaller
 
     path = [{"0": 3}, {"0": 3, "2": 5}, {"2": 1, "5": 2}]
-    nets = list(along(path, net, SHAPE, criteria.l1, retrain))
+    nets = list(prune_along(path, net, SHAPE, criteria.l1, retrain))
     assert seen == [
         {"0": 3, "2": 8, "5": 6}, {"0": 3, "2": 5, "5": 6}, {"0": 3, "2": 1, "5": 2},
     ]  # fmt: skip
@@ -95,9 +101,9 @@ def test_a_layer_that_cannot_be_pruned_is_refused_by_name(net):
 
 
 def test_equal_scores_go_in_order_and_nan_is_refused():
-    assert least(torch.tensor([1.0, 0.0, 0.0, 0.0]), 2) == [1, 2]
-    with pytest.raises(LabError, match="no number"):
-        least(torch.tensor([1.0, float("nan")]), 1)
+    assert lowest(torch.tensor([1.0, 0.0, 0.0, 0.0]), 2) == [1, 2]
+    with pytest.raises(LabError, match="NaN"):
+        lowest(torch.tensor([1.0, float("nan")]), 1)
 
 
 @pytest.mark.parametrize("end", [{"a": 4}, {"a": 0}, {"b": 1}, {"a": 1.5}])

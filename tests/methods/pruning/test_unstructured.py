@@ -5,15 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning.unstructured import (
     SparseLinear,
     magnitude,
-    settled,
     sparse_bytes,
     sparsity,
     with_sparse_linears,
+    without_masks,
 )
 
 
@@ -51,16 +52,16 @@ def test_training_does_not_revive_a_weight():
         sparse(IMAGES).square().sum().backward()
         optimizer.step()
     assert sparsity(sparse) == pytest.approx(0.7, abs=1e-3)
-    assert sparsity(settled(sparse)) == sparsity(sparse)
+    assert sparsity(without_masks(sparse)) == sparsity(sparse)
 
 
-def test_settled_is_the_same_network_with_plain_weights():
+def test_without_masks_is_the_same_network_with_plain_weights():
     net = made()
     sparse = magnitude(net, 0.5)
-    plain = settled(sparse)
+    plain = without_masks(sparse)
     assert torch.equal(plain(IMAGES), sparse(IMAGES))
     assert plain.state_dict().keys() == net.state_dict().keys()
-    assert sparsity(settled(net)) == sparsity(net) == 0
+    assert sparsity(without_masks(net)) == sparsity(net) == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -73,7 +74,7 @@ def test_a_sparse_product_is_the_dense_one(share):
 @pytest.mark.parametrize("share", [0.0, 0.9])
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_bytes_are_those_of_values_columns_and_starts(share):
-    net = settled(magnitude(made(), share))
+    net = without_masks(magnitude(made(), share))
     weights = [net[i].weight.detach().flatten(1).to_sparse_csr() for i in (0, 4, 6)]
     stored = sum(
         4 * (len(w.values()) + len(w.col_indices()) + len(w.crow_indices())) for w in weights
@@ -105,7 +106,7 @@ def test_a_network_without_weights_is_refused():
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_bytes_and_sparsity_are_those_of_the_network_however_it_holds_its_zeros():
     masked = magnitude(nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.Linear(20, 3)), 0.9)
-    forms = [masked, settled(masked), with_sparse_linears(masked)]
+    forms = [masked, without_masks(masked), with_sparse_linears(masked)]
     assert len({sparse_bytes(net) for net in forms}) == 1
     assert [sparsity(net) for net in forms] == pytest.approx([0.9] * 3, abs=1e-3)
 
@@ -122,15 +123,49 @@ def test_shared_and_lone_linear_layers_become_sparse_too():
 def test_frozen_weights_stay_frozen():
     net = made()
     net[4].weight.requires_grad_(False)
-    assert not settled(magnitude(net, 0.5))[4].weight.requires_grad
+    assert not without_masks(magnitude(net, 0.5))[4].weight.requires_grad
 
 
-def test_copies_of_a_masked_network_are_settled_apart():
+def test_copies_of_a_masked_network_come_apart():
     one = magnitude(made(), 0.5)
     two = copy.deepcopy(one)
-    settled(one)
+    without_masks(one)
     assert sparsity(two) == sparsity(one) == pytest.approx(0.5, abs=1e-3)
     assert torch.equal(one(IMAGES), two(IMAGES))
+
+
+class Halved(nn.Module):
+    """A parametrization that is no mask."""
+
+    def forward(self, x):
+        return x / 2
+
+
+def test_other_parametrizations_and_those_of_a_bias_stay():
+    net = made()
+    parametrize.register_parametrization(net[4], "bias", Halved())
+    parametrize.register_parametrization(net[6], "weight", Halved())
+    sparse = magnitude(net, 0.5)
+    copied = copy.deepcopy(sparse)
+    plain = without_masks(sparse)
+    assert torch.equal(plain(IMAGES), sparse(IMAGES))
+    assert parametrize.is_parametrized(plain[4], "bias")
+    assert not parametrize.is_parametrized(plain[4], "weight")
+    assert isinstance(plain[4].weight, nn.Parameter)
+    assert not parametrize.is_parametrized(plain[0])
+    assert isinstance(plain[6].parametrizations.weight[0], Halved)
+    plain[4].parametrizations.bias.original.data.fill_(4)
+    assert torch.equal(plain[4].bias, torch.full((9,), 2.0))
+    assert torch.equal(copied(IMAGES), sparse(IMAGES))  # copies share their classes
+
+
+def test_a_mask_under_another_parametrization_goes_into_the_weights():
+    layer = magnitude(nn.Linear(8, 8), 0.5)
+    parametrize.register_parametrization(layer, "weight", Halved())
+    plain = without_masks(layer)
+    assert [type(step) for step in plain.parametrizations.weight] == [Halved]
+    assert torch.equal(plain.weight, layer.weight)
+    assert torch.equal(copy.deepcopy(plain).weight, layer.weight)
 
 
 def test_the_sparsity_of_no_weights_is_refused():

@@ -23,7 +23,11 @@ def by_torch_pruning(net, shape, layer, channels):
     return net
 
 
-@pytest.mark.parametrize("name", NETS)
+# They take channels of grouped convolutions and shuffles in another manner.
+SAME = [name for name in NETS if name not in ("shuffled", "excited")]
+
+
+@pytest.mark.parametrize("name", SAME)
 def test_both_give_the_same_network(name):
     net, shape = made(name)
     x = images(shape)

@@ -52,6 +52,22 @@ def swapped(s, x):
     return s.o(s.h(pooled(torch.cat([first[:, :3], s.b(first)[:, 3:]], 1))))
 
 
+def shuffled(s, x):
+    n, c, h, w = s.a(x).shape
+    x = s.a(x).view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, -1, h, w)
+    return s.o(s.h(pooled(s.b(x))))
+
+
+def excited(s, x):
+    first = s.a(x)
+    return s.o(s.h(pooled(first * s.b(first.mean((2, 3), keepdim=True)).sigmoid())))
+
+
+def by_hand_normalized(s, x):
+    first = s.a(x)
+    return s.o(s.h(pooled(first - first.mean(1, keepdim=True))))
+
+
 def tied(s, x):
     return F.linear(F.linear(s.h(pooled(s.a(x))), s.h.weight.t()).relu(), s.h.weight)
 
@@ -68,7 +84,22 @@ ODD = {
     "buffer called mean": lambda s, x: s.o(s.h(pooled(s.a(x - s.mean)))),
     "weight in the code": lambda s, x: s.o(s.h(pooled(s.a(x)))) / s.h.weight.norm(dim=1).mean(),
     "product": lambda s, x: s.o(s.h(pooled(s.b(s.a(x)) * s.a(x).sigmoid()))),
-    "concatenation": swapped,
+    "swapped": swapped,
+    "shuffled": shuffled,
+    "shuffled by a written width": lambda s, x: s.o(
+        s.h(pooled(s.b(s.a(x).view(-1, 2, 3, 8, 8).transpose(1, 2).flatten(1, 2))))
+    ),
+    "excited": excited,
+    "shifted": lambda s, x: s.o(s.h(pooled(s.b(s.a(x) + 1)))),
+    "scaled": lambda s, x: s.o(s.h(pooled(s.b(s.a(x) * 3)))),
+    "scaled by width": lambda s, x: s.o(s.h(pooled(s.b(s.a(x) * s.a(x).size(1))))),
+    "unequal parts": lambda s, x: s.o(s.h(pooled(torch.cat(s.a(x).split([2, 4], 1)[::-1], 1)))),
+    "positions": lambda s, x: s.o(s.h(pooled(s.b(s.a(x)[:, :, ::2, 1:])))),
+    "one channel taken": lambda s, x: s.o(s.h(pooled(s.b(s.a(x))) + s.a(x)[:, 0, 0, :6])),
+    "rows side by side": lambda s, x: s.o(s.h(pooled(torch.cat([s.a(x), s.b(s.a(x))], 2)))),
+    "channels last": lambda s, x: s.o(s.h(s.a(x).permute(0, 2, 3, 1)).relu()).mean((1, 2)),
+    "normalized by hand": by_hand_normalized,
+    "stacked": lambda s, x: s.o(s.h(pooled(torch.stack([s.a(x), s.b(s.a(x))]).sum(0)))),
     "named arguments": lambda s, x: s.o(input=s.h(input=pooled(s.b(input=s.a(x))))),
     "alpha": lambda s, x: s.o(s.h(pooled(torch.add(s.a(x), s.b(s.a(x)), alpha=2)))),
     "in place": lambda s, x: s.o(s.h(pooled(F.relu(s.a(x), inplace=True).add_(s.b(s.a(x)))))),
@@ -99,21 +130,25 @@ def test_what_can_be_removed_is_removed_rightly(name):
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
-        ("tuple of a call", "h"), ("gated halves", "h"), ("recurrent", ""), ("tied", ""),
+        ("tuple of a call", "h"), ("gated halves", "ah"), ("recurrent", "a"), ("tied", ""),
         ("shared norm", "abh"), ("no scale", "ah"), ("pooled over channels", "a"),
         ("mean over channels", "h"), ("buffer called mean", "ah"), ("weight in the code", ""),
-        ("product", "h"), ("named arguments", "abh"), ("alpha", "abh"),
+        ("product", "abh"), ("named arguments", "abh"), ("alpha", "abh"), ("swapped", "h"),
+        ("shuffled", "abh"), ("shuffled by a written width", "bh"), ("excited", "abh"),
+        ("shifted", "bh"), ("scaled", "abh"), ("scaled by width", "bh"), ("unequal parts", "h"),
+        ("positions", "abh"), ("one channel taken", "h"), ("rows side by side", "abh"),
+        ("channels last", "ah"), ("normalized by hand", "h"), ("stacked", "h"),
     ],
 )  # fmt: skip
 def test_just_what_can_be_removed_is_offered(name, layers):
     groups = prunable(channel_groups(made(name), SHAPE))
-    offered = {layer for group in groups for layer in group.producers}
+    offered = {made.layer for group in groups for made in group.producers}
     assert "".join(sorted(offered)) == layers
 
 
 def test_a_fixed_group_cannot_be_gated():
-    net = made("product")
-    group = next(g for g in channel_groups(net, SHAPE) if "b" in g.producers)
+    net = made("swapped")
+    group = next(g for g in channel_groups(net, SHAPE) if g.name == "b")
     with pytest.raises(LabError, match="channels of b cannot be removed"), gated(
         net, group, torch.ones(6)
     ):  # fmt: skip
@@ -144,7 +179,7 @@ def test_channels_that_nothing_reads_are_fixed():
         group_of("b", channel_groups(net, SHAPE))
 
 
-def test_a_layer_that_reads_maps_and_flat_features_fixes_both():
+def test_what_maps_and_flat_features_are_read_by_joins_all():
     class Both(nn.Module):
         def __init__(self):
             super().__init__()
@@ -154,13 +189,14 @@ def test_a_layer_that_reads_maps_and_flat_features_fixes_both():
         def forward(self, x):
             return self.out(self.maps(x).flatten(1)) + self.out(self.flat(x.flatten(1)))
 
-    assert prunable(channel_groups(Both(), SHAPE)) == []
+    (group,) = prunable(channel_groups(Both(), SHAPE))
+    assert group.channels == 1
 
 
-def test_masks_have_to_be_settled_first():
+def test_masks_have_to_go_first():
     net = magnitude(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 3)), 0.5)
     assert parametrize.is_parametrized(net[1])
-    with pytest.raises(LabError, match=r"1 computes its weights from others; .*settled"):
+    with pytest.raises(LabError, match=r"1 computes its weights from others; .*without_masks"):
         channel_groups(net, SHAPE)
 
 
