@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from numbers import Real
 from typing import Any
 
 import altair as alt
@@ -95,8 +96,8 @@ def interactive_front(
         _front=rows.index.isin(pareto_front(rows, cost, gain).index),
         _text=texts.apply(lambda row: ", ".join(f"{k} {v}" for k, v in row.items()), axis=1),
     )
-    best = points.loc[points[points["_choice"] == points["_choice"].max()]["_cost"].idxmin()]["_text"]
-    words = f"{len(points)} points; the best by {chosen_by}: {best}"
+    best = points[points["_choice"] == points["_choice"].max()].nsmallest(1, "_cost")["_text"]
+    words = f"{len(points)} points; the best by {chosen_by}: {best.iloc[0]}"
     points["_text"] = points["_text"].map(lambda text: textwrap.fill(text, LINE_LENGTH))
     ticks = log_odds(accuracy_ticks(rows[gain].min(), rows[gain].max())).tolist()
     place = alt.Chart().encode(
@@ -114,7 +115,7 @@ def interactive_front(
     chart = alt.vconcat(
         _sentence(f"With {cost} up to", f"the best by {chosen_by} is"), _plane(place, circles)
     ).properties(
-        data=alt.Data(values=json.loads(points.to_json(orient="records", double_precision=15))),
+        data=alt.InlineData(json.loads(points.to_json(orient="records", double_precision=15))),
         description=f"{gain} against {cost} with the Pareto front: {words}",
     )
     return InteractiveChart(chart.add_params(budget_slider(rows[cost], cost)), words)
@@ -123,10 +124,11 @@ def interactive_front(
 def _plane(place: alt.Chart, circles: alt.Chart) -> alt.LayerChart:
     """The points, their front as a line, the budget as a dashed one, and a ring for the best."""
     front = place.transform_filter("datum._front").mark_line(interpolate="step-after", color="gray")
-    end = alt.Chart(alt.Data(values=[{}])).transform_calculate(_cost=BUDGET)
+    end = alt.Chart(alt.InlineData([{}])).transform_calculate(_cost=BUDGET)
     rule = end.mark_rule(strokeDash=[4, 4]).encode(x="_cost:Q")
     ring = _best_within_budget(place).mark_point(size=220, strokeWidth=2.5, color="black")
-    return alt.layer(front, rule, ring, circles).properties(width=WIDTH, height=HEIGHT)
+    layers = alt.LayerChart(layer=[front, rule, ring, circles])
+    return layers.properties(width=WIDTH, height=HEIGHT)
 
 
 def _sentence(*words: str) -> alt.Chart:
@@ -135,11 +137,12 @@ def _sentence(*words: str) -> alt.Chart:
     text = f"{before} + format({BUDGET}, ',.4~r') + ' ' + {after} + '\\n' + datum._text"
     line = _best_within_budget(alt.Chart()).transform_calculate(_sentence=text)
     mark = line.mark_text(align="left", baseline="top", fontSize=12, lineBreak="\n")
-    placed = mark.encode(x=alt.value(0), y=alt.value(0), text="_sentence:N")
+    placed: alt.Chart = mark.encode(x=alt.value(0), y=alt.value(0), text="_sentence:N")
     return placed.properties(width=WIDTH, height=TEXT_HEIGHT, view=alt.ViewConfig(stroke=None))
 
 
 def _best_within_budget(chart: alt.Chart) -> alt.Chart:
+    order: list[alt.SortField | dict[str, str]]
     order = [alt.SortField("_choice", order="descending"), alt.SortField("_cost")]
     within = chart.transform_filter(f"datum._cost <= {BUDGET} * (1 + 1e-9)")  # it is rounded
     ranked = within.transform_window(_rank="row_number()", sort=order)
@@ -154,8 +157,8 @@ def _drawable_rows(
         raise LabError(f"no column {', '.join(missing)}", f"there are {', '.join(map(str, table))}")
     figures = table[[cost, *fractions]].astype(float)
     figures = figures[figures.abs().lt(math.inf).all(axis="columns")]
-    outside = figures[[*fractions]].stack().between(0, 1).eq(False)
-    if figures.empty or (figures[cost] <= 0).any() or outside.any():
+    costs, shown = figures[cost], figures[[*fractions]].to_numpy()
+    if figures.empty or costs.min() <= 0 or shown.min() < 0 or shown.max() > 1:
         raise LabError(
             f"{fractions[-1]} against {cost} cannot be drawn",
             f"give rows with {cost} above 0, and {' and '.join(fractions)} from 0 to 1",
@@ -169,4 +172,4 @@ def _title(column: str) -> str:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
-    return number(float(value)) if pd.api.types.is_number(value) else str(value)
+    return number(float(value)) if isinstance(value, Real) else str(value)

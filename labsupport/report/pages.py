@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def write_pages(content: Content, folder: Path) -> None:
     values = {
         "record": content.record,
         "facts": run_facts(content.record),
-        "problems": problems(content.record.labs, sum(claims.values(), [])),
+        "problems": problems(content.record.labs, list(chain(*claims.values()))),
         "pages": [notebook.stem for notebook in content.notebooks],
         "claims": claims,
         "scorecards": scorecard_texts(read_tables(content.folder, "scorecards")),

@@ -74,7 +74,8 @@ def _run_sphinx(source: Path, site: Path, log: Path) -> None:
     """Sphinx as a process of its own, for it keeps global state and settings for a process."""
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
     command += ["-d", str(source.parent / "doctrees")]
-    done = subprocess.run([*command, str(source), str(site)], capture_output=True, text=True)
+    command += [str(source), str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     messages = f"{done.stderr}\n{done.stdout}".strip().replace(f"{source}/", "")
     write_text(log, messages)
     if done.returncode:
@@ -92,7 +93,8 @@ def _add_files(tables: Path, site: Path) -> None:
     """Add the tables and what draws the charts; remove what no page needs."""
     for path in [path for pattern in UNUSED for path in site.rglob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    bundle = vl_convert.javascript_bundle(vl_version=vegalite.VERSION)
-    (site / "_static" / "vega.js").write_text(bundle, encoding="utf-8")
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite.VERSION)
+    script = f"(() => {{{script}}})();"  # its names must not meet those of other scripts
+    (site / "_static" / "vega.js").write_text(script, encoding="utf-8")
     if tables.is_dir():
         shutil.copytree(tables, site / "tables", ignore=shutil.ignore_patterns(".*"))

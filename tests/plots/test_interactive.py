@@ -52,6 +52,11 @@ def spec_of(chart):
     return chart._repr_mimebundle_()[vegalite.MIME_TYPE]
 
 
+def points_of(chart):
+    spec = spec_of(chart)
+    return spec["datasets"][spec["data"]["name"]]
+
+
 def texts_at(spec, budget):
     """What is written in the chart when the slider stands at a budget."""
     (slider,) = spec["params"]
@@ -92,8 +97,7 @@ def test_the_slider_reaches_from_the_cheapest_to_the_dearest_on_both_ends():
 
 def test_each_point_is_drawn_and_described():
     table = many()
-    spec = spec_of(front(table, describe=("size", "depth", "width"), group="size"))
-    points = spec["data"]["values"]
+    points = points_of(front(table, describe=("size", "depth", "width"), group="size"))
     assert len(points) == 100
     first = table.iloc[0]
     assert points[0]["_text"].replace("\n", " ").split(", ") == [
@@ -109,14 +113,15 @@ def test_each_point_is_drawn_and_described():
 
 
 def test_the_line_goes_through_the_front():
-    points = spec_of(front(many(), describe=()))["data"]["values"]
+    points = points_of(front(many(), describe=()))
     drawn = {point["macs"] for point in points if point["_front"]}
     expected = pareto_front(many(), "macs", "accuracy")
     assert drawn == {f"{macs:,}" for macs in expected["macs"]}
 
 
 def test_where_nothing_is_live_there_is_a_small_picture():
-    bundle = front(many(), describe=("size", "width", "parameters"), group="size")._repr_mimebundle_()
+    chart = front(many(), describe=("size", "width", "parameters"), group="size")
+    bundle = chart._repr_mimebundle_()
     picture = Image.open(BytesIO(b64decode(bundle["image/png"])))
     assert picture.width > picture.height > 300
     assert len(np.unique(np.asarray(picture))) > 10  # not blank
@@ -130,7 +135,7 @@ def test_nothing_is_loaded_from_elsewhere():
 
 def test_a_hostile_name_stays_a_text():
     table = made([(1, 5, 5), (2, 6, 6)]).assign(name=EVIL)
-    assert EVIL in spec_of(front(table))["data"]["values"][0]["name"]
+    assert EVIL in points_of(front(table))[0]["name"]
     svg = vl_convert.vegalite_to_svg(spec_of(front(table)), vl_version=vegalite.VERSION)
     assert EVIL not in svg
 
@@ -141,8 +146,8 @@ def test_equal_tables_give_equal_charts():
 
 def test_one_point_and_those_of_nothing_and_all_are_drawn():
     assert "net 0" in texts_at(spec_of(front(made([(3, 5, 6)]))), 3)
-    heights = [p["_height"] for p in spec_of(front(made([(1, 5, 0), (2, 5, 10)])))["data"]["values"]]
-    assert np.isfinite(heights).all()
+    points = points_of(front(made([(1, 5, 0), (2, 5, 10)])))
+    assert np.isfinite([point["_height"] for point in points]).all()
 
 
 @pytest.mark.parametrize("column", ["macs", "val_accuracy", "accuracy"])
