@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -106,7 +106,7 @@ def fit(
             row |= _validate(model, splits.val, score)
             rows.append(row | {"epoch_seconds": time.perf_counter() - begun})
             if recipe.keep == "last" or _is_best(rows):
-                kept, kept_epoch = copy.deepcopy(model.state_dict()), epoch
+                kept, kept_epoch = _cloned(model.state_dict()), epoch
             bar.set_postfix(row, refresh=False)
             bar.update()
     model.load_state_dict(kept)
@@ -115,6 +115,11 @@ def fit(
         model.to(memory_format=torch.contiguous_format)
     history = pd.DataFrame(rows).assign(kept=lambda table: table["epoch"] == kept_epoch)
     return Trained(model.eval(), history, time.perf_counter() - started, seed)
+
+
+def _cloned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Not deepcopy, which has no way to copy sparse matrices.
+    return {name: tensor.clone() for name, tensor in state.items()}
 
 
 def train_epoch(

@@ -1,0 +1,117 @@
+"""Every method of the package as a function from a network to a network, on tiny images."""
+
+from dataclasses import replace
+
+import torch
+from made_rules import toy_images, toy_network
+from torch import nn
+
+from labsupport.data import Splits
+from labsupport.methods import early_exit, pruning, surgery
+from labsupport.methods.distillation import SoftTargets, with_teacher
+from labsupport.methods.early_exit.rules import Origin
+from labsupport.methods.pruning import criteria
+from labsupport.network.cutting import cut_points
+from labsupport.network.fingerprint import fingerprint
+from labsupport.training import Recipe, fit
+from labsupport.training.loop import seeded
+
+IMAGE = (1, 8, 8)
+BRIEF = Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=0.01)
+
+
+def toy_splits():
+    """Three classes of 8 x 8 images, a few dozen in each part."""
+    train, val, test = (toy_images(n, seed) for seed, n in enumerate((48, 24, 24)))
+    return Splits("toy", train, val, test, ("low", "middle", "high"), (0.0,), (1.0,), "toy")
+
+
+class Block(nn.Module):
+    """A residual block with batch norms."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(width, 5, 3, padding=1), nn.BatchNorm2d(5)
+        self.conv2, self.norm2 = nn.Conv2d(5, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return torch.relu(self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x))))) + x)
+
+
+class Residual(nn.Module):
+    """A stem, two blocks on the same channels, global average, one linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.first, self.second = Block(6), Block(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(self.stem(x))).mean((2, 3)))
+
+
+def prune(model):
+    """Half of the channels of each group, by the norms of their filters."""
+    widths = {name: max(1, width // 2) for name, width in surgery.widths(model, IMAGE).items()}
+    return pruning.prune(model, IMAGE, widths, criteria.l2)
+
+
+def magnitude(model):
+    return pruning.magnitude(model, 0.4)
+
+
+def branches(model):
+    """A branch behind the first layer, which lets about half of the images leave."""
+    place, shape = _first_place(model)
+    with seeded(1):
+        branch = early_exit.side_branch(shape, 3, channels=2, hidden=4)
+    return early_exit.attach_branches(model, {place: branch}).with_thresholds([1.05]).eval()
+
+
+def rules(model):
+    """Rules behind the first layer that fit nothing, but are sure of some images."""
+    place, shape = _first_place(model)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, shape.numel(), generator=generator)
+    weight = 6 * (weight - weight.mean(1, keepdim=True)) / shape.numel() ** 0.5
+    made = early_exit.Rules(weight, torch.zeros(3), Origin(place, tuple(shape), fingerprint(model)))
+    margins = torch.full((3,), 0.7, dtype=torch.float64)
+    return early_exit.BranchedNetwork(model, place, made.with_margins(margins))
+
+
+def distill(model):
+    """An epoch with the answers of a teacher drawn by chance."""
+    splits = toy_splits()
+    train = with_teacher(splits.train, toy_network(seed=2).eval())
+    return fit(model, replace(splits, train=train), BRIEF, objective=SoftTargets()).model
+
+
+def _first_place(model):
+    place, shape = next(iter(cut_points(model, IMAGE).items()))
+    return place, torch.Size(shape)
+
+
+NETWORKS = {"sequential": toy_network, "residual": Residual}
+METHODS = {
+    "prune": prune,
+    "distill": distill,
+    "branches": branches,
+    "rules": rules,
+    "magnitude": magnitude,
+    "without_masks": pruning.without_masks,
+    "sparse": pruning.with_sparse_linears,
+}
+# Which methods a network may get next. Masks are made plain before surgery; what leaves early by
+# rules or multiplies sparse matrices is finished, but for its weights.
+WEIGHTS = ("magnitude", "without_masks", "sparse")
+FOLLOWERS = {
+    "prune": tuple(METHODS),
+    "distill": tuple(METHODS),
+    "without_masks": tuple(METHODS),
+    "branches": ("prune", "distill", *WEIGHTS),
+    "rules": WEIGHTS,
+    "magnitude": ("distill", *WEIGHTS),
+    "sparse": ("without_masks",),
+}
+PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]
