@@ -25,7 +25,8 @@ def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figu
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        axis.imshow(image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).cpu(), vmin=0, vmax=1)
+        pixels = image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).cpu().numpy()
+        axis.imshow(pixels, vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)
     return figure
 
