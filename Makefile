@@ -24,8 +24,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(STAMP)
-	$(BIN)/pytest -m "not benchmark" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+unit: $(STAMP) # of all tests, also which lines they reach
+	$(BIN)/pytest -m "not benchmark" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--cov)
 
 notebooks: $(STAMP)
 	cd notebooks && ../$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import bootstrap
 
 from labsupport.core.errors import LabError
 from labsupport.network.calls import synchronize
@@ -80,9 +81,13 @@ class Clocking:
         value is the median over rounds, the interval its bootstrap.
         """
         rounds = self._round_medians(slower) / self._round_medians(faster)
-        draws = np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds)))
-        low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-        return Ratio(float(np.median(rounds)), float(low), float(high))
+        value = float(np.median(rounds))
+        if len(rounds) == 1:  # nothing to draw from
+            return Ratio(value, value, value)
+        drawn = bootstrap(
+            (rounds,), np.median, n_resamples=RESAMPLES, method="percentile", rng=0
+        ).confidence_interval
+        return Ratio(value, float(drawn.low), float(drawn.high))
 
     def _ms(self, name: str) -> pd.Series[float]:
         times = self.samples.loc[self.samples["name"] == name, "ns"] / 1e6

@@ -29,7 +29,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """Images as torchvision's sets give them: a PIL picture at a time, then its transforms."""
 
     def __init__(self, splits: Splits, images: int) -> None:
-        import torchvision.transforms as transforms  # here, because it takes seconds
+        from torchvision import transforms  # here, because it takes seconds
 
         part = splits.train.take(images)
         pixels = (splits.denormalize(part.x) * 255).round().byte().cpu().permute(0, 2, 3, 1)

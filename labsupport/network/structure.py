@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any, cast
 
 import torch
@@ -117,18 +118,11 @@ class _Parts:
             return None
         if id(tensor) not in self.names:
             _check(tensor, wish)
-            name = next(n for n in _variants(wish) if n not in self.tensors)
+            variants = chain([wish], (f"{wish}.{n}" for n in count(1)))
+            name = next(variant for variant in variants if variant not in self.tensors)
             self.names[id(tensor)] = name
             self.tensors[name] = tensor
         return self.names[id(tensor)]
-
-
-def _variants(wish: str) -> Any:  # noqa: ANN401
-    yield wish
-    number = 1
-    while True:
-        yield f"{wish}.{number}"
-        number += 1
 
 
 def _check(tensor: Tensor, name: str) -> None:

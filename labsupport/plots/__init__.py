@@ -1,5 +1,6 @@
-"""Figures in one style, and the interactive view of a front."""
+"""Figures in one style, and interactive charts."""
 
+from labsupport.plots.accuracy_axis import percent_axis
 from labsupport.plots.figures import (
     band,
     confusion,
@@ -8,18 +9,19 @@ from labsupport.plots.figures import (
     map_grid,
     training_curves,
 )
-from labsupport.plots.front_view import FrontView, front_view
-from labsupport.plots.style import COLUMN, PAGE, percent_axis, use_style
+from labsupport.plots.interactive import InteractiveChart, budget_slider, interactive_front
+from labsupport.plots.style import COLUMN, PAGE, use_style
 from labsupport.plots.sweeps import tradeoffs
 
 __all__ = [
     "COLUMN",
     "PAGE",
-    "FrontView",
+    "InteractiveChart",
     "band",
+    "budget_slider",
     "confusion",
-    "front_view",
     "image_grid",
+    "interactive_front",
     "latency_trace",
     "map_grid",
     "percent_axis",

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from labsupport.measure.latency import moving
@@ -64,10 +65,9 @@ def band(axis: Axes, frame: pd.DataFrame, x: str, y: str, label: str, linestyle:
 
 def confusion(predicted: Tensor, truth: Tensor, classes: Sequence[str]) -> Figure:
     """Confusion matrix: a row per true class, counts off the diagonal in color."""
-    size = len(classes)
-    counts = np.zeros((size, size), dtype=int)
-    np.add.at(counts, (truth.cpu().numpy(), predicted.cpu().numpy()), 1)
-    errors = counts * (1 - np.eye(size, dtype=int))
+    labels = np.arange(len(classes))
+    counts = confusion_matrix(truth.cpu(), predicted.cpu(), labels=labels)
+    errors = np.where(np.eye(len(classes), dtype=bool), 0, counts)
     figure, axis = plt.subplots(figsize=(4.6, 4.0))
     sns.heatmap(
         errors, annot=counts, fmt="d", cmap="rocket_r", cbar=False, square=True,

@@ -9,7 +9,7 @@ from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from labsupport.plots.style import percent_axis
+from labsupport.plots.accuracy_axis import percent_axis
 
 TITLES = {"macs": "MACs", "accuracy": "test accuracy", "latency_b1_ms": "latency, batch 1 (ms)"}
 

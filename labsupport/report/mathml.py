@@ -7,49 +7,27 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import Any, Literal
-from xml.etree import ElementTree
+from typing import Any
 
 from docutils import nodes
-from latex2mathml.converter import convert
+from math_core import LatexError, LatexToMathML
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-# latex2mathml knows `align*`, lays out none of its relatives, and numbers every line of `align`.
-RELATIVES = re.compile(r"\\(begin|end)\{(?:align|aligned|split|eqnarray\*?|gather\*?|gathered)\}")
-WRAPPER = re.compile(r"\\(?:begin|end)\{(?:equation|displaymath)\*?\}|\\label\{[^}]*\}|\\nonumber")
-SPACED_BREAK = re.compile(r"\\\\\s*\[[^\]]*\]")
-ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}(?:(?!\\begin\{).)*?\\end\{\1\}", re.DOTALL)
-BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+# Lines below each other; all are laid out as `aligned`, which numbers none of them.
+ALIGNED = re.compile(r"\\(begin|end)\{(?:align|split|eqnarray|gather|equation)\*?\}")
+LINE_SPACING = re.compile(r"\\\\\s*\[[^\]]*\]")
 
 
-def mathml(latex: str, display: Literal["inline", "block"] = "inline") -> str:
+def mathml(latex: str, *, block: bool = False) -> str:
     """A formula as MathML; what cannot be converted stands as its source in `<code>`."""
+    latex = LINE_SPACING.sub(r"\\\\", ALIGNED.sub(r"\\\1{aligned}", latex)).strip()
+    if r"\\" in latex and r"\begin" not in latex:
+        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     try:
-        markup = convert(_plain(latex), display=display)
-        markup = BARE_AMPERSAND.sub("&amp;", markup)
-        root = ElementTree.fromstring(markup)
-    except Exception:  # the converter has a dozen unrelated errors, and also lets IndexError out
-        return _source(latex)
-    unknown = any((element.text or "").startswith("\\") for element in root.iter())
-    return _source(latex) if unknown else markup
-
-
-def _source(latex: str) -> str:
-    return f'<code class="formula">{escape(latex)}</code>'
-
-
-def _plain(latex: str) -> str:
-    """The formula in the part of LaTeX that the converter lays out well."""
-    latex = WRAPPER.sub("", latex)
-    latex = SPACED_BREAK.sub(r"\\\\", RELATIVES.sub(r"\\\1{align*}", latex)).strip()
-    return rf"\begin{{align*}}{latex}\end{{align*}}" if r"\\" in _outside(latex) else latex
-
-
-def _outside(latex: str) -> str:
-    """What is left of a formula without its environments."""
-    shorter = ENVIRONMENT.sub("", latex)
-    return latex if shorter == latex else _outside(shorter)
+        return LatexToMathML().convert_with_local_state(latex, displaystyle=block)
+    except LatexError:
+        return f'<code class="formula">{escape(latex)}</code>'
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
@@ -59,12 +37,8 @@ def visit_math(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    """Write a displayed formula, with its number where it was given a label to refer to."""
-    self.body.append(self.starttag(node, "div", CLASS="formula"))
-    self.body.append(mathml(node.astext(), "block"))
-    if node.get("number") and "amsmath" not in node["classes"]:
-        self.body.append(f'<span class="eqno">({node["number"]})</span>')
-    self.body.append("</div>\n")
+    """Write a displayed formula."""
+    self.body.append(f'<div class="formula">{mathml(node.astext(), block=True)}</div>\n')
     raise nodes.SkipNode
 
 

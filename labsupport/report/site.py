@@ -11,12 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+import vl_convert
 
+from labsupport.core import vegalite
 from labsupport.core.errors import LabError
-from labsupport.core.files import atomic_write, explained
-from labsupport.report.pages import Content, write_pages
+from labsupport.core.files import explained, write_text
+from labsupport.report.pages import TEMPLATES, Content, write_pages
 
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "latex2mathml")
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "math_core")
 ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b.*:")
 UNUSED = ("*.map", "locales", "objects.inv", ".buildinfo")  # of what Sphinx leaves in a site
 SETTINGS = Path(__file__).parent  # the folder with Sphinx's conf.py
@@ -26,10 +28,14 @@ def build_site(content: Content, destination: Path, log: Path) -> Path:
     """Build the site of `content` in the folder `destination` and give back its front page.
 
     It is built in a temporary folder beside and takes the place of the former site when it is
-    whole. Warnings go to the file `log`. Raises LabError when the documentation packages are
+    complete. Warnings go to the file `log`. Raises LabError when the documentation packages are
     missing, the disk refuses, or Sphinx gives up.
     """
-    _require_packages()
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise LabError(
+            f"the report needs packages that are not installed: {', '.join(missing)}",
+            'install them with: pip install -e ".[docs]"',
+        )
     with explained(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{destination.name}."
@@ -37,76 +43,58 @@ def build_site(content: Content, destination: Path, log: Path) -> Path:
             source, site = Path(folder) / "source", Path(folder) / "site"
             source.mkdir()
             write_pages(content, source)
-            _write_notebooks(content.notebooks, source)
+            for path in content.notebooks:
+                nbformat.write(_page(path), source / path.name)  # type: ignore[no-untyped-call]
             _run_sphinx(source, site, log)
-            _remove_unused(site)
-            _add_tables(content.folder / "tables", site)
-            _put_in_place(site, destination, Path(folder) / "former")
+            _add_files(content.folder / "tables", site)
+            if destination.exists():
+                destination.replace(Path(folder) / "former")
+            site.replace(destination)
     return destination / "index.html"
 
 
-def _require_packages() -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise LabError(
-            f"the report needs packages that are not installed: {', '.join(missing)}",
-            'install them with: pip install -e ".[docs]"',
-        )
-
-
-def _write_notebooks(notebooks: list[Path], source: Path) -> None:
-    """Copy the notebooks, and give a title to those without, as every page of a site needs one."""
-    for path in notebooks:
-        notebook = _read(path)
-        if not _has_heading(notebook):
-            title = nbformat.v4.new_markdown_cell(f"# {path.stem}")  # type: ignore[no-untyped-call]
-            notebook.cells.insert(0, title)
-        nbformat.write(notebook, source / path.name)  # type: ignore[no-untyped-call]
-
-
-def _read(path: Path) -> nbformat.NotebookNode:
+def _page(path: Path) -> nbformat.NotebookNode:
+    """A notebook as a page: with a title, which every page of a site needs, and live charts."""
     try:
         notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except Exception as error:  # nbformat lets errors of json and of its schema out as they are
         raise LabError(f"{path} is no notebook: {error}", "run the lab again") from error
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    if not re.search(r"^# ", "\n".join(texts), re.MULTILINE):
+        title = nbformat.v4.new_markdown_cell(f"# {path.stem}")  # type: ignore[no-untyped-call]
+        notebook.cells.insert(0, title)
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
+        if spec := output.get("data", {}).get(vegalite.MIME_TYPE):
+            html = TEMPLATES.get_template("chart.html")
+            output.data["text/html"] = html.render(spec=spec, picture=output.data["image/png"])
     return notebook
-
-
-def _has_heading(notebook: nbformat.NotebookNode) -> bool:
-    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return any(line.startswith("# ") for text in texts for line in text.splitlines())
 
 
 def _run_sphinx(source: Path, site: Path, log: Path) -> None:
     """Sphinx as a process of its own, for it keeps global state and settings for a process."""
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
     command += ["-d", str(source.parent / "doctrees")]
-    done = subprocess.run([*command, str(source), str(site)], capture_output=True, text=True)
-    told = "\n".join(part for part in (done.stderr.strip(), done.stdout.strip()) if part)
-    with atomic_write(log) as temporary:
-        temporary.write_text(told.replace(f"{source}/", ""), encoding="utf-8")
+    command += [str(source), str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    messages = f"{done.stderr}\n{done.stdout}".strip().replace(f"{source}/", "")
+    write_text(log, messages)
     if done.returncode:
-        raise LabError(f"the report could not be built: {_first_cause(told)}", f"see {log}")
+        raise LabError(f"the report could not be built: {_first_cause(messages)}", f"see {log}")
 
 
-def _first_cause(told: str) -> str:
-    """The innermost error that a traceback ends with, else the first thing that was told."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+def _first_cause(messages: str) -> str:
+    """The innermost error that a traceback ends with, else the first message."""
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
     errors = [line for line in lines if ERROR.match(line) and "sphinx.errors" not in line]
     return (errors or lines or ["Sphinx said nothing"])[0].rstrip(".")
 
 
-def _remove_unused(site: Path) -> None:
+def _add_files(tables: Path, site: Path) -> None:
+    """Add the tables and what draws the charts; remove what no page needs."""
     for path in [path for pattern in UNUSED for path in site.rglob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _add_tables(tables: Path, site: Path) -> None:
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite.VERSION)
+    script = f"(() => {{{script}}})();"  # its names must not meet those of other scripts
+    (site / "_static" / "vega.js").write_text(script, encoding="utf-8")
     if tables.is_dir():
         shutil.copytree(tables, site / "tables", ignore=shutil.ignore_patterns(".*"))
-
-
-def _put_in_place(site: Path, destination: Path, former: Path) -> None:
-    if destination.exists():
-        destination.replace(former)
-    site.replace(destination)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -38,13 +39,14 @@ def fit_seeds(
     many threads as torch has here. The networks come back as files of the cache, so workers must
     see the same `folder`; data and recipe are sent to them.
     """
-    seeds = list(seeds)
+    seeds, folder = list(seeds), Path(folder).resolve()
+    train = partial(train_or_load, spec, splits, recipe)
     if executor:
-        asked = [spec, splits, recipe], Path(folder).resolve(), torch.get_num_threads()
-        futures = [executor.submit(_train_into_cache, *asked, seed) for seed in seeds]
+        threads = torch.get_num_threads()
+        futures = [executor.submit(_in_turn, train, seed, folder, threads) for seed in seeds]
         for future in futures:
             future.result()
-    return [train_or_load(spec, splits, recipe, seed, folder, progress) for seed in seeds]
+    return [train(seed, folder, progress) for seed in seeds]
 
 
 def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
@@ -58,10 +60,10 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     return float(series.mean()), float(series.std(ddof=1))
 
 
-def _train_into_cache(asked: list[Any], folder: Path, threads: int, seed: int) -> None:
-    spec, splits, recipe = asked
+def _in_turn(train: Callable[[int, Path], object], seed: int, folder: Path, threads: int) -> None:
+    """Train into the cache, and give nothing back: a network would have to be pickled."""
     with TURN, on_threads(threads):
-        train_or_load(spec, splits, recipe, seed, folder)
+        train(seed, folder)
 
 
 def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:

@@ -59,7 +59,7 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
 def _file(name: str) -> Path | None:
     """The file of a module that is the course's or the reader's own."""
     root = Path(labsupport.__file__).parent
-    if name.split(".")[0] == root.name:
+    if name.split(".", maxsplit=1)[0] == root.name:
         stem = root.joinpath(*name.split(".")[1:])
         places = (stem / "__init__.py", stem.with_suffix(".py"))
         return next((place for place in places if place.is_file()), None)

@@ -14,9 +14,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import nbformat
+import pandas as pd
 import pytest
-from made_run import write_notebook
+from made_run import executed, write_notebook
 from nbformat import v4
+
+from labsupport.plots import interactive_front
 
 ROOT = Path(__file__).parents[2]
 PREFERRED = "01_baseline_mlp.ipynb"
@@ -75,7 +78,7 @@ def jupyterlab(course, tmp_path_factory):
         yield f"http://127.0.0.1:{port}", token
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=60)
 
 
 def command(course, home, port, token):
@@ -144,3 +147,24 @@ def test_a_lab_runs_to_its_end(chromium, jupyterlab, course):
     assert len(ran) == len(expected) > 0
     counts = [cell["execution_count"] for cell in ran if "".join(cell["source"]).strip()]
     assert counts == list(range(1, len(counts) + 1))  # each once, in order, in a fresh kernel
+
+
+def test_the_slider_of_a_front_moves(chromium, jupyterlab, course):
+    table = pd.DataFrame(
+        {"net": ["small", "large"], "macs": [1e3, 1e6], "val": [0.9, 0.95], "test": [0.91, 0.94]}
+    )
+    chart = interactive_front(table, "macs", "test", ["net"], chosen_by="val", group="net")
+    output = v4.new_output("display_data", data=chart._repr_mimebundle_())
+    write_notebook(course / "notebooks" / "front.ipynb", [executed("front()", 1, output)])
+    address, token = jupyterlab
+    page, asked = chromium.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/lab/tree/notebooks/front.ipynb?token={token}")
+    chart = page.locator(".jp-OutputArea-output")
+    chart.locator("tspan", has_text="net large").wait_for()
+    chart.locator("input[type=range]").focus()
+    page.keyboard.press("Home")
+    chart.locator("tspan", has_text="net small").wait_for()
+    page.close()
+    elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert elsewhere == []

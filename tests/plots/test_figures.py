@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.colors import to_hex
 
 from labsupport import plots
@@ -63,3 +64,50 @@ def test_published_points_are_gray_and_named(drawn):
 
 def test_points_are_labeled(drawn):
     assert {text.get_text() for text in drawn.axes[0].texts} == {"8", "16"}
+
+
+@pytest.fixture
+def closing():
+    yield
+    plt.close("all")
+
+
+def test_images_stand_in_rows_under_their_titles(closing):
+    figure = plots.image_grid(torch.rand(5, 1, 4, 4), [f"digit {n}" for n in range(5)], columns=3)
+    assert [axis.get_title() for axis in figure.axes] == [f"digit {n}" for n in range(5)] + [""]
+    assert [len(axis.images) for axis in figure.axes] == [1] * 5 + [0]
+
+
+def test_each_map_is_scaled_to_its_own_range(closing):
+    maps = torch.tensor([1.0, 1000.0]).view(2, 1, 1) * torch.arange(4.0).view(1, 2, 2)
+    first, second = (axis.images[0].get_array() for axis in plots.map_grid(maps, "ab", 2).axes)
+    np.testing.assert_allclose(first, second)
+    assert (first.min(), first.max()) == (0, 1)
+
+
+def test_the_confusion_counts_images_by_true_and_predicted_class(closing):
+    truth, predicted = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 1, 1, 1, 0])
+    (axis,) = plots.confusion(predicted, truth, ["a", "b", "c"]).axes
+    counts = [int(text.get_text()) for text in axis.texts]
+    assert counts == [1, 2, 0, 0, 1, 0, 1, 0, 0]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
+
+
+def test_training_curves_go_through_the_means_of_the_seeds(closing):
+    history = pd.DataFrame(
+        {"epoch": [1, 2] * 2, "seed": [0, 0, 1, 1]}
+        | {f"{part}_loss": [4.0, 2.0, 2.0, 1.0] for part in ("train", "val")}
+        | {f"{part}_accuracy": [0.5, 0.7, 0.7, 0.9] for part in ("train", "val")}
+    )
+    loss, accuracy = plots.training_curves(history, test_accuracy=0.75).axes
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [3, 1.5])
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [0.6, 0.8])
+    assert "test, once" in [text.get_text() for text in accuracy.get_legend().get_texts()]
+
+
+def test_the_latency_of_constant_samples_is_a_flat_line(closing):
+    trace = pd.DataFrame({"sample": range(200), "latency_ms": 2.0, "name": "net"})
+    (axis,) = plots.latency_trace(trace, window=50).axes
+    heights = np.asarray(axis.lines[0].get_ydata(), dtype=float)
+    np.testing.assert_allclose(heights[~np.isnan(heights)], 2)
+    assert axis.get_title() == "net"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from labsupport import plots
-from labsupport.plots.shares import EDGE, from_log_odds, log_odds, ticks
+from labsupport.plots.accuracy_axis import EDGE, accuracy_ticks, from_log_odds, log_odds
 
 
 @given(st.floats(EDGE, 1 - EDGE))
@@ -29,7 +29,7 @@ def test_all_stands_above_the_nines_and_nothing_below():
 @given(st.floats(0, 0.999), st.floats(0.001, 1))
 def test_ticks_are_some_shares_in_view_and_none_in_each_others_way(low, width):
     high = min(1.0, low + width)
-    found = ticks(low, high)
+    found = accuracy_ticks(low, high)
     assert all(low <= tick <= high for tick in found)
     gaps = np.diff(log_odds(found))
     assert (gaps > 0).all()
@@ -45,7 +45,7 @@ def test_the_percent_axis_spreads_the_nines():
     figure.draw_without_rendering()
     low, middle, high = axis.transData.transform([(0, 0.9), (0, 0.99), (0, 0.999)])[:, 1]
     assert high - middle == pytest.approx(middle - low, rel=0.05)
-    assert "99 %" in [text.get_text() for text in axis.get_yticklabels()]
+    assert "99\N{NO-BREAK SPACE}%" in [text.get_text() for text in axis.get_yticklabels()]
     plt.close(figure)
 
 
