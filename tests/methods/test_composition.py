@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.data import Split
+from labsupport.data import Batch, Split
 from labsupport.methods.early_exit import (
     BranchedNetwork,
     BranchyNet,
@@ -83,7 +83,7 @@ def step(net, split):
     """One step of training, which every exit takes part in."""
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    loss = JointExits([1.0] * (len(net.layers) + 1))(net, split.x, split.y).loss
+    loss = JointExits((1.0,) * (len(net.layers) + 1))(net, Batch(split.x, split.y)).loss
     loss.backward()
     optimizer.step()
     return net

@@ -8,7 +8,7 @@ from stored_networks import Scaled, small
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.early_exit import BranchyNet
+from labsupport.methods.early_exit import attach_branches
 from labsupport.methods.pruning import magnitude
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import load, save
@@ -65,7 +65,9 @@ def test_shared_weights_are_told_from_equal_ones():
 
 
 def test_thresholds_masks_and_running_statistics_count(model):
-    branchy = BranchyNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), {1: nn.Linear(4, 2)})
+    branchy = attach_branches(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.ReLU()), {1: nn.Linear(4, 2)}
+    )
     marks = {fingerprint(branchy), fingerprint(branchy.with_thresholds([0.5]))}
     marks |= {fingerprint(magnitude(model, share)) for share in (0.0, 0.5)} | {fingerprint(model)}
     model.train()(torch.randn(2, 1, 6, 6))
