@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,9 @@ class BranchedNetwork(nn.Module):
     A batch goes through in chunks of `chunk` images, whose feature maps stay in the processor's
     cache; the images that no rule is sure of are gathered and only they run on. An image that
     exits gets the rules' scores in place of logits, the others the network's own logits. An empty
-    batch gives empty logits; NaN features never exit. Raises LabError for rules of another
-    network or layer.
+    batch gives empty logits; NaN features never exit. In training mode every image runs to the
+    end; rules have to be fitted anew to what training changed. Raises LabError for rules of
+    another network or layer.
     """
 
     conditional = True
@@ -52,6 +54,8 @@ class BranchedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or scores (N, classes)."""
+        if self.training:
+            return cast(Tensor, self.rest(self.stem(x)))
         return self._single(x) if len(x) == 1 else self.exits(x)[0]
 
     def exits(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -223,3 +223,12 @@ def test_the_whole_way_on_the_course_network():
     net = BranchedNetwork(model, 2, sure)
     assert net.exits(split.x)[1].any()
     assert torch.equal(net(split.x).argmax(1), predict(model, split).argmax(1))
+
+
+def test_in_training_mode_every_image_runs_to_the_end():
+    model = toy_network().eval()
+    net = BranchedNetwork(model, 2, rules_by_chance(model, 2).with_margins(torch.full((3,), 0.51)))
+    x = toy_images(20, 0).x
+    assert net.exits(x)[1].any()
+    assert torch.equal(net.train().rest.eval()(net.stem.eval()(x)), model(x))
+    assert torch.equal(net(x), model(x))
