@@ -94,6 +94,10 @@ class _Open:
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Charges every operator to the innermost module call in which it runs."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch's way of skipping it imports all of it first, which takes seconds
+
     def __init__(self, record: Record) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.record = record

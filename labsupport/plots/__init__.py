@@ -1,4 +1,7 @@
-"""Figures in one style, and interactive charts."""
+"""Figures in one style.
+
+Interactive charts are in `labsupport.plots.interactive`: Altair takes seconds to be imported.
+"""
 
 from labsupport.plots.accuracy_axis import percent_axis
 from labsupport.plots.figures import (
@@ -9,19 +12,15 @@ from labsupport.plots.figures import (
     map_grid,
     training_curves,
 )
-from labsupport.plots.interactive import InteractiveChart, budget_slider, interactive_front
 from labsupport.plots.style import COLUMN, PAGE, use_style
 from labsupport.plots.sweeps import tradeoffs
 
 __all__ = [
     "COLUMN",
     "PAGE",
-    "InteractiveChart",
     "band",
-    "budget_slider",
     "confusion",
     "image_grid",
-    "interactive_front",
     "latency_trace",
     "map_grid",
     "percent_axis",

@@ -8,7 +8,7 @@ import pytest
 from made_run import executed, make_run, write_notebook
 from nbformat import v4
 
-from labsupport.plots import interactive_front
+from labsupport.plots.interactive import interactive_front
 from labsupport.report import build_report
 
 COUNT = 30

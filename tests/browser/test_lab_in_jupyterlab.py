@@ -19,7 +19,7 @@ import pytest
 from made_run import executed, write_notebook
 from nbformat import v4
 
-from labsupport.plots import interactive_front
+from labsupport.plots.interactive import interactive_front
 
 ROOT = Path(__file__).parents[2]
 PREFERRED = "01_baseline_mlp.ipynb"

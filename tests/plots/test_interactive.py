@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labsupport import plots
 from labsupport.core import vegalite
 from labsupport.core.errors import LabError
+from labsupport.plots import interactive
 from labsupport.plots.accuracy_axis import log_odds
 from labsupport.sweep import pareto_front
 
@@ -43,7 +43,7 @@ def many(count=100):
 
 
 def front(table, describe=("name", "depth"), group="depth"):
-    return plots.interactive_front(
+    return interactive.interactive_front(
         table, "macs", "accuracy", describe, chosen_by="val_accuracy", group=group
     )
 
@@ -89,7 +89,7 @@ def test_at_each_budget_the_cheapest_best_within_it_is_written_and_ringed():
 
 
 def test_the_slider_reaches_from_the_cheapest_to_the_dearest_on_both_ends():
-    slider = plots.budget_slider(pd.Series([1234.0, 1e6, 56789]), "macs")
+    slider = interactive.budget_slider(pd.Series([1234.0, 1e6, 56789]), "macs")
     bind = slider.param.bind.to_dict()
     assert 10 ** (bind["min"] - 0.01) < 1234 <= 10 ** bind["min"]
     assert 10 ** (bind["max"] - 0.01) < 1e6 <= 10 ** bind["max"] * (1 + 1e-9)
