@@ -26,15 +26,17 @@ def read_folder(root: Path) -> Raw:
     return Raw(pools["train"], pools.get("val"), pools.get("test"), classes)
 
 
-def read_imagenet(root: Path) -> Raw:
+def read_imagenet(folder: Path) -> Raw:
     """ImageNet: train/CLASS/, val/CLASS/. The labeled val part is our test part."""
+    root = folder / "imagenet"
     classes = _class_names(root / "train")
     train, test = (_on_disk(_samples(root / part, classes)) for part in ("train", "val"))
     return Raw(train, None, test, classes)
 
 
-def read_tiny_imagenet(root: Path) -> Raw:
+def read_tiny_imagenet(folder: Path) -> Raw:
     """Tiny ImageNet: train/CLASS/images/, val/images/ with val_annotations.txt, our test part."""
+    root = folder / "tiny-imagenet-200"
     classes = _class_names(root / "train")
     train, test = _samples(root / "train", classes), _annotated(root / "val", classes)
     return Raw(_on_disk(train), None, _on_disk(test), classes)

@@ -1,14 +1,15 @@
-"""MNIST and its kin: four files in the IDX format, checked before they are read."""
+"""MNIST and its kin: four files in the IDX format, each refused by name if it is damaged."""
 
 from __future__ import annotations
 
 import hashlib
-from math import prod
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from labsupport.core.errors import LabError
 from labsupport.data.images import InMemory, Raw
+from labsupport.data.named import FAILURES, summarize
 
 # Of the published MNIST, unpacked: torchvision knows the checksums of the archives alone.
 SHA256 = {
@@ -24,10 +25,10 @@ def idx_files(kind: str, ending: str = "") -> tuple[str, ...]:
     return tuple(f"{kind}/raw/{name}{ending}" for name in SHA256)
 
 
-def read_mnist(kind: type[Any], folder: Path) -> Raw:
-    """The published MNIST. Raises LabError naming a file that is not as it was published."""
-    raw = read_idx(kind, folder)
-    for file in idx_files(kind.__name__):
+def read_mnist(folder: Path) -> Raw:
+    """The published MNIST: 60,000 + 10,000 gray images of 28 x 28."""
+    raw = _read_idx("MNIST", folder)
+    for file in idx_files("MNIST"):
         with (folder / file).open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != SHA256[Path(file).name]:
@@ -36,40 +37,28 @@ def read_mnist(kind: type[Any], folder: Path) -> Raw:
     return raw
 
 
-def read_idx(kind: type[Any], folder: Path) -> Raw:
-    """MNIST or its kin: 60,000 + 10,000 gray images of 28 x 28.
-
-    Raises LabError naming a file whose length is not the one its header states. Torchvision's own
-    class would prefer files of its old versions, which nobody has checked.
-    """
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # takes seconds
-
-    files = [folder / file for file in idx_files(kind.__name__)]
-    for file in files:
-        _check_length(file)
-    train, test = (
-        InMemory(read_image_file(images).unsqueeze(1), read_label_file(labels))
-        for images, labels in (files[:2], files[2:])
-    )
-    names = tuple(name.split(" - ")[0] for name in kind.classes)  # "0 - zero" is plain 0 here
-    return Raw(train, None, test, names)
+def read_fashion_mnist(folder: Path) -> Raw:
+    """Fashion-MNIST: as many images of clothes, of the same size."""
+    return _read_idx("FashionMNIST", folder)
 
 
-def _check_length(file: Path) -> None:
-    """Raises LabError unless a file has the header of its kind, and as many bytes as that states.
+def _read_idx(kind: str, folder: Path) -> Raw:
+    """The four files; torchvision's own class would prefer unchecked ones of its old versions."""
+    from torchvision import datasets  # takes seconds
 
-    The header: two zeros, the type (8 for bytes), the number of dimensions, then their lengths,
-    four bytes each, the highest first (LeCun, Cortes and Burges, The MNIST database, 1998).
-    """
-    dimensions = 3 if "idx3" in file.name else 1
-    start, size = 4 + 4 * dimensions, file.stat().st_size
-    with file.open("rb") as content:
-        head = content.read(start)
-    if not bytes([0, 0, 8, dimensions]).startswith(head[:4]):
-        problem = f"{file.name} does not begin as an IDX file of {dimensions} dimensions does"
-        raise LabError(problem)
-    expected = start + prod(int.from_bytes(head[at : at + 4]) for at in range(4, start, 4))
-    if size < expected:
-        raise LabError(f"{file.name} is cut short: it ends after {size:,} bytes")
-    if size > expected:
-        raise LabError(f"{file.name} is too long: {size:,} bytes, not {expected:,}")
+    images, labels, test_images, test_labels = (_tensor(folder / f) for f in idx_files(kind))
+    train, test = InMemory(images, labels), InMemory(test_images, test_labels)
+    names = (name.split(" - ")[0] for name in getattr(datasets, kind).classes)  # not "0 - zero"
+    return Raw(train, None, test, tuple(names))
+
+
+def _tensor(file: Path) -> Tensor:
+    """Images (N, 1, H, W) or labels (N,). Raises LabError if they are not as the header states."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    read = read_image_file if "idx3" in file.name else read_label_file
+    try:
+        content: Tensor = read(str(file))
+    except FAILURES as error:
+        raise LabError(f"{file.name} is no complete IDX file: {summarize(error)}") from error
+    return content.unsqueeze(1) if content.ndim > 1 else content

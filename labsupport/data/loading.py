@@ -1,4 +1,4 @@
-"""`load`: any set by name, as tensors on the device."""
+"""Any set by name in its three parts: `load` them as tensors, or `stream` them from disk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 
 from labsupport.core.errors import LabError
 from labsupport.data.images import Framing
-from labsupport.data.partition import Partition, partition
+from labsupport.data.partition import Partition, Subset, partition
 from labsupport.data.sources import read
 from labsupport.data.splits import Split, Splits, hash_tensors, normalized, statistics
+from labsupport.data.streaming import StreamedSplit
 
 BYTES_PER_PIXEL = 5  # float32, and uint8 while it is normalized
+SAMPLE = 5000  # training images from which `stream` takes mean and standard deviation
 
 
 def load(
@@ -48,6 +50,39 @@ def load(
         Split(normalized(x, mean, std, place), y.to(place))
         for x, y in zip(pixels, labels, strict=True)
     )
+    return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)
+
+
+def stream(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.1,
+    size: int | None = None,
+    crop: int | None = None,
+    device: str | torch.device = "cpu",
+    max_train: int | None = None,
+    workers: int = 0,
+) -> Splits[StreamedSplit]:
+    """Like `load`, but image files stay on disk and are read as batches ask for them.
+
+    The parts are the same as those of `load`. Mean and standard deviation come from the training
+    part, from 5,000 of its images where it has more; the fingerprint stands for these, all labels
+    and who goes where, not for every pixel. `workers` are processes that read ahead.
+    Raises LabError as `load` does.
+    """
+    if workers < 0:
+        raise LabError(f"workers is {workers}", "choose 0 or more")
+    framing, place = Framing(size, crop), usable_device(device)
+    raw = read(name, data_dir)
+    parts = partition(raw, seed, val_fraction, max_train)
+    parts.image_shape(framing)  # refuses parts that differ
+    sample = Subset(parts.train.images, parts.train.rows[:SAMPLE]).read(framing)
+    mean, std = statistics(sample)
+    known = [tensor for part in parts for tensor in (part.rows, part.labels)]
+    fingerprint = hash_tensors([sample, *known])
+    train, val, test = (StreamedSplit(part, framing, mean, std, place, workers) for part in parts)
     return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)
 
 

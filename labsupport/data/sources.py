@@ -5,30 +5,44 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
-from labsupport.data.idx import idx_files, read_idx, read_mnist
+from labsupport.data.idx import idx_files, read_fashion_mnist, read_mnist
 from labsupport.data.images import Raw
-from labsupport.data.named import ByHand, Embedded, Status, Torchvision, read_cifar, read_stl
+from labsupport.data.named import NamedSet, read_cifar, read_mnist5k, read_stl
 from labsupport.data.table import read_csv
 
 PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}
-CIFAR10 = ("cifar-10-batches-py/batches.meta",), ("cifar-10-python.tar.gz",)
-STL10 = ("stl10_binary/class_names.txt",), ("stl10_binary.tar.gz",)
-SOURCES: dict[str, Embedded | Torchvision | ByHand] = {
-    "mnist5k": Embedded(),
-    "mnist": Torchvision("MNIST", idx_files("MNIST"), idx_files("MNIST", ".gz"), 12, read_mnist),
-    "fashion_mnist": Torchvision(
-        "FashionMNIST", idx_files("FashionMNIST"), idx_files("FashionMNIST", ".gz"), 31, read_idx
+CIFAR10 = ("cifar-10-batches-py/batches.meta",), "CIFAR10", ("cifar-10-python.tar.gz",), 170
+STL10 = ("stl10_binary/class_names.txt",), "STL10", ("stl10_binary.tar.gz",), 2640
+FASHION = "FashionMNIST"
+SOURCES = {
+    "mnist5k": NamedSet(read_mnist5k),
+    "mnist": NamedSet(read_mnist, idx_files("MNIST"), "MNIST", idx_files("MNIST", ".gz"), 12),
+    "fashion_mnist": NamedSet(
+        read_fashion_mnist,
+        idx_files("FashionMNIST"),
+        "FashionMNIST",
+        idx_files("FashionMNIST", ".gz"),
+        31,
     ),
-    "cifar10": Torchvision("CIFAR10", *CIFAR10, 170, read_cifar),
-    "stl10": Torchvision("STL10", *STL10, 2640, read_stl),
-    "tiny_imagenet": ByHand("tiny-imagenet-200", read_tiny_imagenet),
-    "imagenet": ByHand("imagenet", read_imagenet),
+    "cifar10": NamedSet(read_cifar, *CIFAR10),
+    "stl10": NamedSet(read_stl, *STL10),
+    "tiny_imagenet": NamedSet(read_tiny_imagenet, ("tiny-imagenet-200/train",)),
+    "imagenet": NamedSet(read_imagenet, ("imagenet/train",)),
 }
 NAMES = tuple(SOURCES)
+
+
+class Status(NamedTuple):
+    """Whether a set is there, and where it lies or how to get it."""
+
+    name: str
+    present: bool
+    detail: str
 
 
 def read(name: str, data_dir: str | Path | None = None) -> Raw:
@@ -77,7 +91,10 @@ def absolute_name(name: str, folder: Path) -> str:
 def status(data_dir: str | Path | None = None) -> list[Status]:
     """For each set by name whether it is there, and where or how to get it."""
     folder = data_folder(data_dir)
-    return [source.status(name, folder) for name, source in SOURCES.items()]
+    return [
+        Status(name, source.present(folder), source.detail(name, folder))
+        for name, source in SOURCES.items()
+    ]
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> None:

@@ -69,7 +69,7 @@ class Split:
             return zip(
                 torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True
             )
-        return ((part.x, part.y) for part in Split(self.x, self.y)._shuffled(batch_size, generator))
+        return ((x, y) for x, y, _ in self.training_batches(batch_size, generator))
 
     def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Shuffled batches with the extras of their images.
@@ -77,11 +77,9 @@ class Split:
         Raises LabError for a batch size below 1.
         """
         check_batch_size(batch_size)
-        return (Batch(p.x, p.y, p.extras) for p in self._shuffled(batch_size, generator))
-
-    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Split]:
         order = torch.randperm(len(self), generator=generator, device=generator.device)
-        return map(self.select, torch.split(order.to(self.device), batch_size))
+        parts = map(self.select, torch.split(order.to(self.device), batch_size))
+        return (Batch(part.x, part.y, part.extras) for part in parts)
 
     def select(self, rows: Tensor) -> Split:
         """The images of some rows, int64 (n,), in that order, as a copy."""

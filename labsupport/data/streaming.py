@@ -1,39 +1,19 @@
-"""`stream`: the same sets and parts, read image by image, for what does not fit in memory."""
+"""A part of a set that is read from disk as batches ask for it: what does not fit in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import starmap
-from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-)
+from torch.utils.data import DataLoader, Dataset
 
 from labsupport.core.errors import LabError
 from labsupport.data.images import Framing, Shape
-from labsupport.data.loading import usable_device
-from labsupport.data.partition import Subset, partition
-from labsupport.data.sources import read
-from labsupport.data.splits import (
-    Batch,
-    Batches,
-    Splits,
-    check_batch_size,
-    hash_tensors,
-    normalized,
-    statistics,
-)
-
-SAMPLE = 5000  # training images from which mean and standard deviation are taken
+from labsupport.data.partition import Subset
+from labsupport.data.splits import Batch, Batches, check_batch_size, normalized
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +64,12 @@ class StreamedSplit(Dataset[tuple[Tensor, Tensor]]):
     def _loader(
         self, batch_size: int, generator: torch.Generator | None
     ) -> DataLoader[tuple[Tensor, Tensor]]:
-        order: Sampler[int] = (
-            RandomSampler(self, generator=generator) if generator else SequentialSampler(self)
-        )
+        count = len(self)
+        order = torch.randperm(count, generator=generator) if generator else torch.arange(count)
         return DataLoader(
             self,
             batch_size=None,  # the sampler hands out whole batches, which are decoded together
-            sampler=BatchSampler(order, batch_size, drop_last=False),
+            sampler=[rows.tolist() for rows in torch.split(order, batch_size)],
             generator=generator,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -99,36 +78,3 @@ class StreamedSplit(Dataset[tuple[Tensor, Tensor]]):
     def take(self, n: int) -> StreamedSplit:
         """The first n images, still on disk."""
         return replace(self, subset=Subset(self.subset.images, self.subset.rows[:n]))
-
-
-def stream(
-    name: str,
-    *,
-    data_dir: str | Path | None = None,
-    seed: int = 0,
-    val_fraction: float = 0.1,
-    size: int | None = None,
-    crop: int | None = None,
-    device: str | torch.device = "cpu",
-    max_train: int | None = None,
-    workers: int = 0,
-) -> Splits[StreamedSplit]:
-    """Like `load`, but image files stay on disk and are read as batches ask for them.
-
-    The parts are the same as those of `load`. Mean and standard deviation come from the training
-    part, from 5,000 of its images where it has more; the fingerprint stands for these, all labels
-    and who goes where, not for every pixel. `workers` are processes that read ahead.
-    Raises LabError as `load` does.
-    """
-    if workers < 0:
-        raise LabError(f"workers is {workers}", "choose 0 or more")
-    framing, place = Framing(size, crop), usable_device(device)
-    raw = read(name, data_dir)
-    parts = partition(raw, seed, val_fraction, max_train)
-    parts.image_shape(framing)  # refuses parts that differ
-    sample = Subset(parts.train.images, parts.train.rows[:SAMPLE]).read(framing)
-    mean, std = statistics(sample)
-    known = [tensor for part in parts for tensor in (part.rows, part.labels)]
-    fingerprint = hash_tensors([sample, *known])
-    train, val, test = (StreamedSplit(part, framing, mean, std, place, workers) for part in parts)
-    return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)

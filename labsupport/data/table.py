@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from torch import Tensor
 
@@ -42,22 +41,11 @@ def read_csv(path: Path) -> Raw:
 def read_file(file: Path) -> InMemory:
     """All images of one CSV file, with or without a header. Raises LabError naming the row."""
     try:
-        _check_memory(file)
         found = list(_blocks(file))
     except (OSError, ValueError, csv.Error) as error:  # also pandas' errors and wrong characters
         raise LabError(f"cannot read {file}: {error}", LAYOUT) from error
     labels, pixels = (torch.cat(parts) for parts in zip(*found, strict=True))
     return InMemory(pixels.reshape(-1, *_image_shape(file, pixels.shape[1])), labels)
-
-
-def _check_memory(file: Path) -> None:
-    """Raises LabError for a file that is larger than the free memory."""
-    size, free = file.stat().st_size, psutil.virtual_memory().available
-    if size > free:
-        raise LabError(
-            f"{file} has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free",
-            'write it as a folder of images and read that with stream("folder:PATH")',
-        )
 
 
 def _header_lines(file: Path) -> int:

@@ -6,14 +6,16 @@ many images of the same shape. Nothing here loops over images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from labsupport.core.errors import LabError
+from labsupport.data import Split
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -69,17 +71,51 @@ class Shift:
         _check_pixels(self.pixels)
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W), each moved by one of the shifts in `data.shifts.shifts(pixels)`."""
-        height, width = x.shape[-2:]
-        if self.pixels >= min(height, width):
-            problem = f"a shift of {self.pixels} pixels on {height} x {width} images"
-            raise LabError(problem, "shift by less")
+        """Images (N, C, H, W), each moved by one of the shifts in `shifts(pixels)`."""
+        _check_shift(x, self.pixels)
         return _cut_out(pad(x, (self.pixels,) * 4, mode="replicate"), self.pixels, generator)
+
+
+def shifted(x: Tensor, down: int, right: int) -> Tensor:
+    """Images (N, C, H, W) moved down and right; the border pixels fill the gap.
+
+    Raises LabError for a move as large as the image.
+    """
+    most = max(abs(down), abs(right))
+    _check_shift(x, most)
+    if most == 0:
+        return x
+    height, width = x.shape[-2:]
+    padded = pad(x, (most, most, most, most), mode="replicate")
+    return padded[..., most - down : most - down + height, most - right : most - right + width]
+
+
+def shifts(most: int) -> list[tuple[int, int]]:
+    """All (down, right) of up to `most` pixels, (0, 0) included: (2 most + 1)^2 of them.
+
+    Raises LabError below 0.
+    """
+    _check_pixels(most)
+    steps = range(-most, most + 1)
+    return list(product(steps, steps))
+
+
+def with_shifts(split: Split, most: int) -> Iterator[Split]:
+    """A split once per shift in `shifts(most)`, else unchanged, each made when asked for."""
+    for shift in shifts(most):
+        yield replace(split, x=shifted(split.x, *shift))
 
 
 def _check_pixels(pixels: int) -> None:
     if pixels < 0:
         raise LabError(f"{pixels} pixels", "give 0 or more")
+
+
+def _check_shift(x: Tensor, pixels: int) -> None:
+    height, width = x.shape[-2:]
+    if pixels >= min(height, width):
+        problem = f"a shift of {pixels} pixels on {height} x {width} images"
+        raise LabError(problem, "shift by less")
 
 
 def _cut_out(padded: Tensor, padding: int, generator: torch.Generator) -> Tensor:

@@ -105,13 +105,14 @@ def test_tiny_imagenet(tmp_path):
     assert torch.equal(brightness % 2, splits.test.y.int())
     listing.write_text("val_0.JPEG\tn03\n")
     with pytest.raises(LabError, match="n03"):
-        read_tiny_imagenet(root)
+        read_tiny_imagenet(tmp_path)
     listing.unlink()
     with pytest.raises(LabError, match=r"val_annotations\.txt"):
-        read_tiny_imagenet(root)
+        read_tiny_imagenet(tmp_path)
 
 
-def test_imagenet_uses_its_validation_part_as_test(image_folder):
-    raw = read_imagenet(image_folder(("train", "val")))
+def test_imagenet_uses_its_validation_part_as_test(image_folder, tmp_path):
+    image_folder(("train", "val")).rename(tmp_path / "imagenet")
+    raw = read_imagenet(tmp_path)
     assert raw.val is None
     assert len(raw.test.labels) == 12

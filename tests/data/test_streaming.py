@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labsupport.core.errors import LabError
-from labsupport.data import load, stream, streaming
+from labsupport.data import load, loading, stream
 
 
 def whole(part, batch_size=5, generator=None):
@@ -47,7 +47,7 @@ def test_take_is_the_first_images():
 
 
 def test_normalization_from_a_sample_is_close(monkeypatch):
-    monkeypatch.setattr(streaming, "SAMPLE", 500)
+    monkeypatch.setattr(loading, "SAMPLE", 500)
     loaded, streamed = load("mnist5k"), stream("mnist5k")
     assert streamed.mean != loaded.mean
     assert streamed.mean == pytest.approx(loaded.mean, rel=0.05)

@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -130,14 +129,6 @@ def test_a_file_without_rows_or_text_is_refused(tmp_path, content):
     (tmp_path / "set.csv").write_bytes(content)
     with pytest.raises(LabError, match=r"cannot read .*set\.csv"):
         read_file(tmp_path / "set.csv")
-
-
-def test_a_file_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
-    file = write(tmp_path / "set.csv", [[0, 1]])
-    memory = type("Memory", (), {"available": 3})
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    with pytest.raises(LabError, match="stream"):
-        read_file(file)
 
 
 def test_a_folder_gives_each_part_its_file(tmp_path):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import pad
 
 from labsupport.core.errors import LabError
-from labsupport.data.shifts import shifted, shifts
 from labsupport.training import Crop, Flip, Shift
+from labsupport.training.augmentation import shifted, shifts
 
 N = 300
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.data.shifts import shifts, with_shifts
 from labsupport.methods.early_exit.rules import LEAST, NEVER, Calibration, Rules, confidences
 from labsupport.network.cutting import collect
+from labsupport.training.augmentation import shifts, with_shifts
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from made_rules import rules_by_chance, same, snapshot, toy_images, toy_network,
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.data.shifts import shifted, shifts
 from labsupport.methods.early_exit import (
     NEVER,
     Answers,
@@ -19,6 +18,7 @@ from labsupport.methods.early_exit import (
     least_margins,
 )
 from labsupport.methods.early_exit.rules import LEAST
+from labsupport.training.augmentation import shifted, shifts
 
 NAN = float("nan")
 CLASSES = 3
