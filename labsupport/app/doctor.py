@@ -7,9 +7,8 @@ import shutil
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,14 +16,9 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from labsupport.core.errors import LabError
-
 DISTRIBUTION = "efficient-networks-labs"
 GB = 10**9
-NEEDED_DISK, COMFORTABLE_DISK = 1 * GB, 5 * GB
-COMFORTABLE_MEMORY = 3 * GB
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
+NEEDED_DISK, COMFORTABLE_DISK, COMFORTABLE_MEMORY = 1 * GB, 5 * GB, 3 * GB
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -42,118 +36,117 @@ class Finding(NamedTuple):
         return f"{self.level:8} {self.subject}: {self.detail}{remedy}"
 
 
+def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
+    """All findings about this machine; `root` is the folder of the course."""
+    checks: dict[str, Callable[[], Finding]] = {
+        "torch": torch,
+        "kernel": kernel,
+        "memory": memory,
+        "disk": lambda: disk(runs),
+        "runs": lambda: writable(runs),
+        "data": lambda: data_sets(data_dir),
+        "browser": browser,
+    }
+    found = [examined(subject, check) for subject, check in checks.items()]
+    return [*packages(root / "constraints.txt"), *found]
+
+
+def examined(subject: str, check: Callable[[], Finding]) -> Finding:
+    """What a check finds; one that cannot even be made is a problem (a broken package, mostly)."""
+    try:
+        return check()
+    except Exception as error:  # a broken build of torch raises nearly anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding("problem", subject, reason, "install the course again: `make clean run`")
+
+
 def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "warning") -> Finding:
     """A finding of `level` with its remedy, or a plain one if all is fine."""
     return Finding("ok", subject, detail) if fine else Finding(level, subject, detail, remedy)
 
 
-def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
-    """All findings about this machine; `root` is the folder of the course."""
-    machine = chain(python(), packages(root / "constraints.txt"), torch(), kernel(), memory())
-    return [*machine, *disk(runs), *writable(runs), *data_sets(data_dir), *browser()]
-
-
-def python() -> Iterator[Finding]:
-    """Which Python this is; an older one than the labs need could not have installed them."""
-    yield Finding("ok", "Python", platform.python_version())
-
-
-def packages(constraints: Path) -> Iterator[Finding]:
-    """Whether the packages of the labs are there, in the versions they were tested with."""
-    tested, differing = pinned(constraints), False
+def packages(constraints: Path) -> list[Finding]:
+    """What is not there of the packages, or not in the version that the labs were tested with."""
+    tested, found = pinned(constraints), []
     for name in needed():
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
-            yield Finding("problem", name, "not installed", "run `make run` in the course's folder")
+            remedy = "run `make run` in the course's folder"
+            found.append(Finding("problem", name, "not installed", remedy))
             continue
-        if name in tested and Version(found) != Version(tested[name]):
-            differing, remedy = True, f"pip install {name}=={tested[name]}"
-            yield Finding("warning", name, f"{found}, tested with {tested[name]}", remedy)
+        if name in tested and Version(installed) != Version(tested[name]):
+            detail = f"{installed}, tested with {tested[name]}"
+            found.append(Finding("warning", name, detail, f"pip install {name}=={tested[name]}"))
+    python, remedy = f"Python {platform.python_version()}", "run in a checkout of the course"
     if not tested:
-        yield Finding("warning", "versions", f"no {constraints}", "run in a checkout of the course")
-    elif not differing:
-        yield Finding("ok", "versions", "as in constraints.txt")
+        found.append(Finding("warning", "versions", f"{python}, no {constraints}", remedy))
+    return found or [Finding("ok", "versions", f"{python}, packages as in constraints.txt")]
 
 
-def torch() -> Iterator[Finding]:
-    """Whether torch can be imported, its threads, and the accelerator."""
-    try:
-        import torch as library
-    except Exception as error:  # a broken build raises nearly anything
-        yield Finding("problem", "torch", str(error), "install it again: `make clean run`")
-        return
+def torch() -> Finding:
+    """Torch, its threads, and the GPU."""
+    import torch as library
+
     threads, cores = library.get_num_threads(), psutil.cpu_count()
-    yield Finding("ok", "torch", f"{library.__version__}, {threads} threads on {cores} CPUs")
-    none = "none; the quick and lab profiles need none"
-    name = library.cuda.get_device_name() if library.cuda.is_available() else none
-    yield Finding("ok", "GPU", name)
+    cuda = library.cuda.is_available()
+    gpu = library.cuda.get_device_name() if cuda else "no GPU (quick and lab need none)"
+    return Finding(
+        "ok", "torch", f"{library.__version__}, {threads} threads on {cores} CPUs, {gpu}"
+    )
 
 
-def kernel() -> Iterator[Finding]:
+def kernel() -> Finding:
     """Whether Jupyter's python3 kernel is this Python."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_client.kernelspec import KernelSpecManager
 
-    try:
-        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    except NoSuchKernel:
-        yield Finding("problem", "kernel", "Jupyter has none", "pip install ipykernel")
-        return
+    command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     same = shutil.which(command) in (None, sys.executable) or command.startswith("python")
     remedy = f"{sys.executable} -m ipykernel install --sys-prefix"
-    yield judged("kernel", f"python3 is {command}", same, remedy)
+    return judged("kernel", f"python3 is {command}", same, remedy)
 
 
-def memory() -> Iterator[Finding]:
+def memory() -> Finding:
     """Whether enough memory is free."""
     free = psutil.virtual_memory().available
     enough = free >= COMFORTABLE_MEMORY
-    yield judged("memory", f"{free / GB:.1f} GB free", enough, "close other programs")
+    return judged("memory", f"{free / GB:.1f} GB free", enough, "close other programs")
 
 
-def disk(folder: Path) -> Iterator[Finding]:
+def disk(folder: Path) -> Finding:
     """Whether the disk that `folder` is on, or will be, has room."""
     free = shutil.disk_usage(nearest(folder)).free
     detail, remedy = f"{free / GB:.1f} GB free for {folder}", "free space, or choose --runs-dir"
     level: Level = "problem" if free < NEEDED_DISK else "warning"
-    yield judged("disk", detail, free >= COMFORTABLE_DISK, remedy, level)
+    return judged("disk", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
-def writable(folder: Path) -> Iterator[Finding]:
+def writable(folder: Path) -> Finding:
     """Whether a file can be made in `folder`, or in the folder it will be made in."""
     try:
         with tempfile.TemporaryFile(dir=nearest(folder)):
-            yield Finding("ok", "runs", f"{folder} is writable")
+            return Finding("ok", "runs", f"{folder} is writable")
     except OSError as error:
         remedy = "name another folder with --runs-dir"
-        yield Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
+        return Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
 
 
-def data_sets(data_dir: Path | None) -> Iterator[Finding]:
-    """Which data sets are there."""
-    try:
-        from labsupport.data import status
+def data_sets(data_dir: Path | None) -> Finding:
+    """Which data sets are there; the lab profile needs mnist."""
+    from labsupport.data import status
 
-        present = [source.name for source in status(data_dir) if source.present]
-    except (LabError, ImportError) as error:
-        yield Finding("problem", "data", str(error), "see `labs data`")
-        return
-    yield Finding("ok", "data", ", ".join(present))
-    if "mnist" not in present:
-        yield Finding("warning", "data", "mnist (lab profile) is not there", "labs data mnist")
+    present = [source.name for source in status(data_dir) if source.present]
+    remedy = "`labs data mnist`, before the lab profile"
+    return judged("data", ", ".join(present), "mnist" in present, remedy)
 
 
-def browser() -> Iterator[Finding]:
-    """Whether a browser can show the report and run the browser tests."""
-    if any(shutil.which(name) for name in CHROMIUMS):
-        yield Finding("ok", "browser", "Chromium or Chrome")
-        return
+def browser() -> Finding:
+    """Whether a browser can show the report."""
     try:
         webbrowser.get()
-        yield Finding("ok", "browser", "one that shows the report; browser tests need Chromium")
     except webbrowser.Error:
-        remedy = "open the report on another machine, or install Chromium"
-        yield Finding("warning", "browser", "none", remedy)
+        return Finding("warning", "browser", "none", "open the report on another machine")
+    return Finding("ok", "browser", "one that shows the report")
 
 
 def needed() -> list[str]:

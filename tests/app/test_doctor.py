@@ -45,37 +45,44 @@ def test_the_packages_of_the_course_are_known():
 def test_disk_space_is_judged(monkeypatch, tmp_path, gigabytes, level):
     usage = namedtuple("usage", "free")(gigabytes * doctor.GB)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
-    assert levels(doctor.disk(tmp_path / "not" / "yet")) == {"disk": level}
+    assert levels([doctor.disk(tmp_path / "not" / "yet")]) == {"disk": level}
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_problem(monkeypatch, tmp_path):
-    assert levels(doctor.writable(tmp_path / "runs")) == {"runs": "ok"}
+    assert levels([doctor.writable(tmp_path / "runs")]) == {"runs": "ok"}
 
     def refuse(dir):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-    assert levels(doctor.writable(tmp_path / "runs")) == {"runs": "problem"}
+    assert levels([doctor.writable(tmp_path / "runs")]) == {"runs": "problem"}
     (tmp_path / "file").touch()
-    assert levels(doctor.writable(tmp_path / "file" / "runs")) == {"runs": "problem"}
+    assert levels([doctor.writable(tmp_path / "file" / "runs")]) == {"runs": "problem"}
 
 
 def test_no_browser_is_a_warning(monkeypatch):
     def none(name=None):
         raise doctor.webbrowser.Error
 
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.webbrowser, "get", none)
-    assert levels(doctor.browser()) == {"browser": "warning"}
+    assert levels([doctor.browser()]) == {"browser": "warning"}
 
 
 def test_an_absent_mnist_is_a_warning(tmp_path):
-    found = list(doctor.data_sets(tmp_path))
-    assert [(f.level, "mnist" in f.detail) for f in found] == [("ok", True), ("warning", True)]
-    assert "mnist5k" in found[0].detail
+    found = doctor.data_sets(tmp_path)
+    assert (found.level, found.detail) == ("warning", "mnist5k")
+    assert "labs data mnist" in found.remedy
+
+
+def test_a_check_that_breaks_is_a_problem_in_one_line():
+    def broken():
+        raise ImportError("libcudart.so:\nno such file")
+
+    found = doctor.examined("torch", broken)
+    assert (found.level, found.detail) == ("problem", "ImportError: libcudart.so: no such file")
 
 
 def test_this_machine_has_no_problem(tmp_path):
     findings = doctor.examine(ROOT, tmp_path, None)
     assert not [str(finding) for finding in findings if finding.level == "problem"]
-    assert {"Python", "torch", "kernel", "memory", "GPU"} <= set(levels(findings))
+    assert {"torch", "kernel", "memory", "data"} <= set(levels(findings))
