@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from labsupport.core.errors import LabError
 from labsupport.runs.record import explain
@@ -78,10 +78,8 @@ def _read_lab(path: Path) -> Lab:
         metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("labs", {})
         return Lab.model_validate({"title": path.stem, **metadata, "name": path.stem, "path": path})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else repr(error)
-        raise LabError(
-            f"{path} is not a lab: {reason}", "put the notebook back as it was"
-        ) from error
+        problem = f"{path} is not a lab: {explain(error)}"
+        raise LabError(problem, "put the notebook back as it was") from error
 
 
 def _check_needs(catalog: Catalog) -> None:

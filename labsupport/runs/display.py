@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 
 from labsupport.runs.record import LabRecord
 
@@ -21,9 +14,9 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tasks: dict[str, TaskID] = {}
-        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("cells"))
         self.live = Progress(
-            *(TextColumn("{task.description}"), *columns, TimeElapsedColumn()),
+            *("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn(), "cells"),
+            TimeElapsedColumn(),
             console=console,
             refresh_per_second=2,  # drawing costs time that the labs measure
             transient=True,

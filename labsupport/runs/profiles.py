@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, find_lab
@@ -54,11 +54,14 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
     parameters, and values of a wrong type or range.
     """
     path = profile_path(given, folder)
-    profile = _read_profile(path)
     try:
+        content = TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        profile = Profile.model_validate({**content, "name": path.stem})
         _check_profile(profile, parameters)
     except LabError as error:
         raise LabError(f"{path}: {error.problem}", error.remedy) from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LabError(f"{path} is not a profile: {explain(error)}", SHAPE) from None
     return profile
 
 
@@ -112,15 +115,6 @@ def resolve(
         name: parameter.check(given.get(name, parameter.default))
         for name, parameter in parameters.items()
     }
-
-
-def _read_profile(path: Path) -> Profile:
-    try:
-        content = TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        return Profile.model_validate({**content, "name": path.stem})
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise LabError(f"{path} is not a profile: {' '.join(reason.split())}", SHAPE) from None
 
 
 def _check_profile(profile: Profile, parameters: Parameters) -> None:

@@ -28,9 +28,8 @@ Status = Literal["pending", "running", "done", "failed", "skipped"]
 FILE = "run.json"
 INTERACTIVE = "interactive"  # where notebooks run by hand write
 PACKAGES = (
-    *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend"),
-    *("thop", "nbclient", "nbformat", "ipykernel", "distributed"),
-    "efficient-networks-labs",
+    *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend", "thop"),
+    *("nbclient", "nbformat", "ipykernel", "distributed", "efficient-networks-labs"),
 )
 CLOSED = ConfigDict(extra="forbid")
 
@@ -104,13 +103,14 @@ def read_record(run: Path) -> RunRecord:
     except FileNotFoundError:
         raise LabError(f"{run} holds no run", "see `labs run --help`, or choose another") from None
     except (OSError, ValidationError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else str(error)
-        problem = f"{run / FILE} cannot be read: {reason}"
+        problem = f"{run / FILE} cannot be read: {explain(error)}"
         raise LabError(problem, "start a run under a new name") from error
 
 
-def explain(error: ValidationError) -> str:
-    """What is wrong with data that a typed model refuses, in one line."""
+def explain(error: Exception) -> str:
+    """What is wrong with a file or with the data in it, in one line."""
+    if not isinstance(error, ValidationError):
+        return " ".join(f"{type(error).__name__}: {error}".split())
     return "; ".join(
         ": ".join(filter(None, [".".join(map(str, wrong["loc"])), wrong["msg"]]))
         for wrong in error.errors()
@@ -148,29 +148,24 @@ def find_run(runs: Path, name: str | None) -> Path:
     if name:
         read_record(runs / name)
         return runs / name
-    begun: dict[Path, str] = {}
+    begun = []
     for path in runs.glob(f"*/{FILE}"):
         with suppress(LabError):  # a damaged run does not hide the others
-            begun[path.parent] = read_record(path.parent).started
+            begun.append((read_record(path.parent).started, path.parent))
     if not begun:
         raise LabError(f"there is no run that can be read in {runs}", "start one with `labs run`")
-    return max(begun, key=lambda run: (begun[run], run.name))
+    return max(begun)[1]
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold a run, so that no other process works in it; the lock dies with this process."""
-    lock = filelock.FileLock(run / ".lock")
-    with explained(run):
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            problem = f"another process is working on the run {run.name}"
-            raise LabError(problem, "wait until it ends, or stop it") from None
     try:
-        yield
-    finally:
-        lock.release()
+        with explained(run), filelock.FileLock(run / ".lock", blocking=False):
+            yield
+    except filelock.Timeout:
+        problem = f"another process is working on the run {run.name}"
+        raise LabError(problem, "wait until it ends, or stop it") from None
 
 
 def versions() -> dict[str, str]:

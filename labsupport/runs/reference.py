@@ -22,12 +22,6 @@ def keep_reference(run: Path, reference: Path) -> list[Path]:
     finished, or that changed parameters of its profile.
     """
     record = read_record(run)
-    _check(record)
-    return [_keep_lab(run, record, lab, reference / record.profile / lab) for lab in record.labs]
-
-
-def _check(record: RunRecord) -> None:
-    """Refuse a run that is not finished, or not one of its profile alone."""
     if not record.finished:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
@@ -35,6 +29,7 @@ def _check(record: RunRecord) -> None:
         problem = f"the run {record.name} changed parameters of its profile or ran labs at once"
         remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
         raise LabError(problem, remedy)
+    return [_keep_lab(run, record, lab, reference / record.profile / lab) for lab in record.labs]
 
 
 def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:
@@ -43,13 +38,9 @@ def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:
         with atomic_write(kept / table.name) as temporary:
             shutil.copyfile(table, temporary)
     write_table(kept / f"{MACHINE}.csv", pd.DataFrame(record.machine))
-    _drop_others(kept, {MACHINE, *(table.stem for table in tables)})
-    return kept
-
-
-def _drop_others(kept: Path, names: set[str]) -> None:
-    """Remove tables that the lab no longer has."""
+    current = {MACHINE, *(table.stem for table in tables)}
     with explained(kept):
         for path in kept.glob("*.csv"):
-            if path.stem not in names:
+            if path.stem not in current:
                 path.unlink()
+    return kept

@@ -32,21 +32,15 @@ def relative_data(
 
 def check_devices(labs: Mapping[str, LabRecord]) -> None:
     """Raises LabError if one of the labs still to run asks for a device that is not there."""
-    asked = {
-        name: lab.parameters["device"]
-        for name, lab in labs.items()
-        if lab.status != "done" and lab.parameters.get("device", "cpu") != "cpu"
-    }
-    if not asked:
-        return
-    import torch  # here, because it takes seconds
+    for name, lab in labs.items():
+        device = lab.parameters.get("device", "cpu")
+        if device == "cpu" or lab.status == "done":
+            continue
+        import torch  # here, because it takes seconds
 
-    if not torch.cuda.is_available():
-        lab, device = next(iter(asked.items()))
-        raise LabError(
-            f"{lab} asks for device={device}, but PyTorch finds no CUDA device here",
-            "start a new run with -p device=cpu",
-        )
+        if not torch.cuda.is_available():
+            problem = f"{name} asks for device={device}, but PyTorch finds no CUDA device here"
+            raise LabError(problem, "start a new run with -p device=cpu")
 
 
 def check_scheduler(address: str | None) -> None:
