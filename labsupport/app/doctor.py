@@ -14,7 +14,9 @@ from typing import Literal, NamedTuple
 
 import psutil
 from packaging.requirements import Requirement
-from packaging.version import Version
+from packaging.specifiers import SpecifierSet
+
+from labsupport.core.errors import summarize
 
 DISTRIBUTION = "efficient-networks-labs"
 GB = 10**9
@@ -56,8 +58,8 @@ def examined(subject: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except Exception as error:  # a broken build of torch raises nearly anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding("problem", subject, reason, "install the course again: `make clean run`")
+        remedy = "install the course again: `make clean run`"
+        return Finding("problem", subject, summarize(error), remedy)
 
 
 def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "warning") -> Finding:
@@ -75,9 +77,10 @@ def packages(constraints: Path) -> list[Finding]:
             remedy = "run `make run` in the course's folder"
             found.append(Finding("problem", name, "not installed", remedy))
             continue
-        if name in tested and Version(installed) != Version(tested[name]):
-            detail = f"{installed}, tested with {tested[name]}"
-            found.append(Finding("warning", name, detail, f"pip install {name}=={tested[name]}"))
+        pin = tested.get(name, SpecifierSet())
+        if not pin.contains(installed, prereleases=True):
+            detail = f"{installed}, tested with {pin}"
+            found.append(Finding("warning", name, detail, f"pip install {name}{pin}"))
     python, remedy = f"Python {platform.python_version()}", "run in a checkout of the course"
     if not tested:
         found.append(Finding("warning", "versions", f"{python}, no {constraints}", remedy))
@@ -158,14 +161,13 @@ def needed() -> list[str]:
     return [r.name for r in lines if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
-def pinned(constraints: Path) -> dict[str, str]:
+def pinned(constraints: Path) -> dict[str, SpecifierSet]:
     """Versions by package in a constraints file, those for this Python and system only."""
     if not constraints.is_file():
         return {}
     lines = constraints.read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
-    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
-    return {pin.name: str(pin.specifier).removeprefix("==") for pin in here}
+    return {pin.name: pin.specifier for pin in pins if pin.marker is None or pin.marker.evaluate()}
 
 
 def nearest(folder: Path) -> Path:

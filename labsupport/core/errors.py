@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LINE_LENGTH = 300
+
 
 class LabError(Exception):
     """A mistake or a missing thing that a user can put right.
@@ -21,3 +23,14 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in place of the stack (IPython's own hook for exceptions)."""
         return [f"LabError: {self}"]
+
+
+def one_line(kind: str, text: str) -> str:
+    """An error of a kind, with what it says, as one line of at most LINE_LENGTH characters."""
+    line = " ".join((f"{kind}: {text}" if text else kind).split())
+    return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
+
+
+def summarize(error: BaseException) -> str:
+    """An error as one line."""
+    return one_line(type(error).__name__, str(error))

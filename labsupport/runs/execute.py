@@ -19,14 +19,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from traitlets.config import Config
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, one_line, summarize
 from labsupport.core.files import explained, write_text
 from labsupport.runs.parameters import read_notebook
 from labsupport.runs.record import Value
 
 INJECTED = "injected-parameters"
 SAMPLE_SECONDS = 0.25
-LINE_LENGTH = 300
 
 QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
 QUIET.addHandler(logging.NullHandler())
@@ -114,7 +113,7 @@ class Execution:
         except CellTimeoutError:
             return f"not finished after {self.timeout} seconds; allow more with --timeout"
         except Exception as error:
-            return one_line(type(error).__name__, str(error))
+            return summarize(error)
         return ""
 
     def _keep(self) -> str:
@@ -190,12 +189,6 @@ def first_failure(notebook: NotebookNode) -> tuple[int | None, str]:
 
 def _is_allowed(cell: NotebookNode, output: NotebookNode) -> bool:
     return output.ename != "SystemExit" and "raises-exception" in cell.metadata.get("tags", [])
-
-
-def one_line(name: str, text: str) -> str:
-    """An error as one line of at most LINE_LENGTH characters."""
-    line = " ".join(f"{name}: {text}".split())
-    return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
 
 
 def resident(process: psutil.Process) -> int:

@@ -19,7 +19,7 @@ import filelock
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.core.files import explained, write_text
 
 Value = bool | int | float | str
@@ -110,7 +110,7 @@ def read_record(run: Path) -> RunRecord:
 def explain(error: Exception) -> str:
     """What is wrong with a file or with the data in it, in one line."""
     if not isinstance(error, ValidationError):
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return summarize(error)
     return "; ".join(
         ": ".join(filter(None, [".".join(map(str, wrong["loc"])), wrong["msg"]]))
         for wrong in error.errors()

@@ -22,7 +22,7 @@ from torchvision import datasets
 from labsupport import data
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
-from labsupport.data import idx, named, sources
+from labsupport.data import idx, sources
 
 FULL = os.environ.get("LABS_DATA", "")  # read before the fixture clears it
 PARTS = {"train": 12, "t10k": 6}
@@ -377,12 +377,6 @@ def test_status_tells_all_sets(raw_mnist):
     details = {status.name: status.detail for status in data.status(raw_mnist)}
     assert "labs data cifar10" in details["cifar10"]
     assert str(raw_mnist) in details["mnist"]
-
-
-def test_reasons_fit_on_a_line():
-    assert named.summarize(OSError("a\n b \n\nc")) == "a c"
-    assert named.summarize(RuntimeError("one")) == "one"
-    assert named.summarize(AssertionError()) == "AssertionError"
 
 
 @pytest.mark.skipif(
