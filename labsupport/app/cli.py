@@ -19,7 +19,6 @@ from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 
 if TYPE_CHECKING:
-    from labsupport.runs.catalog import Lab
     from labsupport.runs.prepare import Prepared
 
 FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
@@ -65,7 +64,9 @@ def list_labs(notebooks: Notebooks = None) -> None:
         labs = read_catalog(notebooks or course_root() / "notebooks").values()
     width = max(len(lab.name) for lab in labs)
     for lab in labs:
-        typer.echo(f"{lab.name:{width}}  {lab.title}{_minutes(lab)}")
+        minutes = [f"{name} {lab.minutes[name]:g} min" for name in PROFILES if name in lab.minutes]
+        times = f" ({', '.join(minutes)})" if minutes else ""
+        typer.echo(f"{lab.name:{width}}  {lab.title}{times}")
 
 
 @app.command()
@@ -90,9 +91,7 @@ def run(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS",
-            envvar="LABS_SCHEDULER",
-            help="Dask scheduler whose workers train.",
+            metavar="ADDRESS", envvar="LABS_SCHEDULER", help="Dask scheduler to train on."
         ),
     ] = None,
     timeout: Annotated[
@@ -169,14 +168,7 @@ def doctor(runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def reference(
-    name: RunName = None,
-    runs_dir: RunsDir = Path("runs"),
-    to: Annotated[
-        Path | None,
-        typer.Option(help="Folder of reference results.", show_default="data/reference"),
-    ] = None,
-) -> None:
+def reference(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Keep the tables of a finished run as the reference results of its profile."""
     from labsupport.runs.record import find_run
     from labsupport.runs.reference import keep_reference
@@ -184,7 +176,7 @@ def reference(
     with reported(WRONG_CALL):
         folder = find_run(runs_dir, name)
     with reported(FAILED):
-        kept = keep_reference(folder, to or course_root() / "data" / "reference")
+        kept = keep_reference(folder, course_root() / "data" / "reference")
     typer.echo("\n".join(map(str, kept)))
 
 
@@ -242,15 +234,10 @@ def _sum_up(prepared: Prepared, report: bool) -> bool:
     if broken:
         typer.echo(f"labs: required claims do not hold: {', '.join(broken)}", err=True)
     if record.failed:
-        command = f"labs run --resume --name {record.name}"
-        typer.echo(f"labs: `{command}` runs the failed labs again", err=True)
+        remedy = f"`labs run --resume --name {record.name}` runs the failed labs again"
+        typer.echo(f"labs: {remedy}", err=True)
     if report:
         from labsupport.report import build_report
 
         typer.echo(f"report: {build_report(run)}")
     return not (broken or record.failed)
-
-
-def _minutes(lab: Lab) -> str:
-    minutes = [f"{name} {lab.minutes[name]:g} min" for name in PROFILES if name in lab.minutes]
-    return f" ({', '.join(minutes)})" if minutes else ""

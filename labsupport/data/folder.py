@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.data.images import OnDisk, Raw, is_gray
 
 LAYOUT = "lay images as train/CLASS/image.png and val/ or test/ alike (data/README.md)"
@@ -55,11 +55,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
-    """All images of a part with their classes, counted in the order of the training part's.
-
-    Raises LabError for a class that train/ does not have, and for a part or a class of train/
-    without images.
-    """
+    """All images of a part with their classes, counted in the order of the training part's."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # takes seconds
 
     unknown = sorted(set(_class_names(folder)) - set(classes))
@@ -75,19 +71,14 @@ def _samples(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
 
 
 def _annotated(folder: Path, classes: tuple[str, ...]) -> list[Sample]:
-    """The images that val_annotations.txt lists: file, class and box, separated by tabs.
-
-    Raises LabError if the list is absent or names an unknown class.
-    """
+    """The images that val_annotations.txt lists: file, class and box, separated by tabs."""
     listing = folder / "val_annotations.txt"
     numbers = {name: number for number, name in enumerate(classes)}
     try:
         rows = [line.split("\t") for line in listing.read_text("utf-8").splitlines() if line]
         return [(folder / "images" / row[0], numbers[row[1]]) for row in rows]
-    except OSError as error:
-        raise LabError(f"cannot read {listing}: {error.strerror}", "get the set again") from error
-    except (IndexError, KeyError, UnicodeDecodeError) as error:
-        problem = f"{listing} has a line without a known class: {error}"
+    except (OSError, IndexError, KeyError, UnicodeDecodeError) as error:
+        problem = f"cannot read {listing}: {summarize(error)}"
         raise LabError(problem, "get the set again") from error
 
 

@@ -26,11 +26,6 @@ class Lab(BaseModel, frozen=True):
     needs: tuple[str, ...] = ()
     minutes: dict[str, float] = {}
 
-    @property
-    def number(self) -> int:
-        """The number its name begins with."""
-        return int(self.name.split("_")[0])
-
 
 Catalog = dict[str, Lab]
 
@@ -50,8 +45,9 @@ def read_catalog(folder: Path) -> Catalog:
 
 def find_lab(catalog: Catalog, text: str) -> Lab:
     """The lab called `text`: its full name, or its number (3 and 03 alike)."""
-    number = int(text) if text.isdecimal() else None
-    matching = [lab for lab in catalog.values() if text == lab.name or number == lab.number]
+    number = text.lstrip("0") if text.isdecimal() else None
+    numbers = {name: name.split("_")[0].lstrip("0") for name in catalog}
+    matching = [lab for name, lab in catalog.items() if text == name or number == numbers[name]]
     if len(matching) != 1:
         problem = "more than one lab has" if matching else "no lab has"
         raise LabError(f"{problem} the name or number {text!r}", f"labs are: {', '.join(catalog)}")

@@ -96,9 +96,7 @@ def parameters_of(path: Path) -> dict[str, Parameter]:
     try:
         comments = _comments(source)
         found = [_parameter(node, comments) for node in ast.parse(source).body]
-    except LabError as error:
-        raise LabError(f"{path.name}: {error.problem}", RULE) from None
-    except (SyntaxError, tokenize.TokenError, ValueError, KeyError) as error:
+    except (LabError, SyntaxError, tokenize.TokenError, ValueError, KeyError) as error:
         raise LabError(f"the parameters of {path.name} cannot be read: {error}", RULE) from None
     return {parameter.name: parameter for parameter in found}
 
@@ -116,11 +114,8 @@ def check_names(lab: str, parameters: Mapping[str, Parameter], names: Mapping[st
 def _comments(source: str) -> dict[int, str]:
     """The comment of each line that has one, by line number."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokens
-        if token.type == tokenize.COMMENT
-    }
+    comments = filter(lambda token: token.type == tokenize.COMMENT, tokens)
+    return {token.start[0]: token.string.lstrip("# ") for token in comments}
 
 
 def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
@@ -131,16 +126,13 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
         raise ValueError(f"{node.target.id} needs one line alone")
     kind, default = TYPES[ast.unparse(node.annotation)], ast.literal_eval(node.value)
     comment = comments.get(node.lineno, "")
-    plain = Parameter(node.target.id, kind, default, LIMITS.sub("", comment).strip())
+    found = Parameter(node.target.id, kind, default, LIMITS.sub("", comment).strip())
     limits = LIMITS.search(comment)
-    limited = _limited(plain, limits.group(1)) if limits else plain
-    limited.check(default)
-    return limited
-
-
-def _limited(plain: Parameter, limits: str) -> Parameter:
-    """`plain` with the range `low..high` or the choices `a|b|c`."""
-    if "|" in limits:
-        return replace(plain, choices=tuple(plain.parse(t.strip()) for t in limits.split("|")))
-    low, high = (text.strip() for text in limits.split(".."))
-    return replace(plain, low=float(low or -math.inf), high=float(high or math.inf))
+    if limits and "|" in limits[1]:
+        choices = tuple(found.parse(text.strip()) for text in limits[1].split("|"))
+        found = replace(found, choices=choices)
+    elif limits:
+        low, high = limits[1].split("..")
+        found = replace(found, low=float(low.strip() or "-inf"), high=float(high.strip() or "inf"))
+    found.check(default)
+    return found

@@ -49,11 +49,6 @@ class Request:
     jobs: int = 1
     scheduler: str | None = None
 
-    @property
-    def profiles(self) -> Path:
-        """The folder of the course's profiles."""
-        return self.notebooks / "profiles"
-
     def select(self, catalog: Catalog) -> list[str]:
         """The labs it asks for."""
         return select(catalog, self.only, self.first, self.last)
@@ -85,21 +80,17 @@ class Prepared:
 @contextmanager
 def open_run(request: Request, resume: bool) -> Iterator[Prepared]:
     """A run to work in, held against other processes. Raises LabError for a wrong request."""
-    if resume:
-        run = find_run(request.runs, request.name)
-        with locked(run):
-            yield resumed_run(run, request)
-    else:
-        prepared = new_run(request)
-        with locked(prepared.run):
-            yield prepared
+    prepared = None if resume else new_run(request)
+    run = prepared.run if prepared else find_run(request.runs, request.name)
+    with locked(run):
+        yield prepared or resumed_run(run, request)
 
 
 def new_run(request: Request) -> Prepared:
     """A new run. Raises LabError for anything wrong in the request, before the folder is made."""
     catalog = read_catalog(request.notebooks)
     parameters = all_parameters(catalog)
-    profile = load_profile(request.profile or PROFILE, request.profiles, parameters)
+    profile = load_profile(request.profile or PROFILE, request.notebooks / "profiles", parameters)
     names, data_dir = request.select(catalog), request.data_folder()
     overrides = request.overrides(catalog, names)
     labs = {}
@@ -122,7 +113,11 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     """
     catalog = read_catalog(request.notebooks)
     record = read_record(run)
-    _check_labs(record, catalog)
+    unknown = [name for name in record.labs if name not in catalog]
+    if unknown:
+        raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
+    for name, lab in record.labs.items():
+        check_names(name, parameters_of(catalog[name].path), lab.parameters)
     differing = _differences(request, record, catalog)
     if differing:
         raise LabError(
@@ -139,24 +134,13 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     return Prepared(run, record, catalog)
 
 
-def _check_labs(record: RunRecord, catalog: Catalog) -> None:
-    """Refuse a run whose labs, or their parameters, are no longer there."""
-    unknown = [name for name in record.labs if name not in catalog]
-    if unknown:
-        raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
-    for name, lab in record.labs.items():
-        check_names(name, parameters_of(catalog[name].path), lab.parameters)
-
-
 def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
     """The stored settings that the request contradicts."""
-    found = []
-    asked = request.profile and profile_path(request.profile, request.profiles).stem
-    if asked and asked != record.profile:
+    found, stored = [], list(record.labs)
+    folder = request.notebooks / "profiles"
+    if request.profile and profile_path(request.profile, folder).stem != record.profile:
         found.append(f"--profile {record.profile}")
-    stored = list(record.labs)
-    selects = request.only or request.first or request.last
-    if selects and request.select(catalog) != stored:
+    if (request.only or request.first or request.last) and request.select(catalog) != stored:
         found.append(f"the labs {', '.join(stored)}")
     for lab, given in request.overrides(catalog, stored).items():
         values = relative_data(given, request.runs, request.data_dir or record.data_dir)

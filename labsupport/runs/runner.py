@@ -35,25 +35,18 @@ class Runner:
         Raises LabError when the record cannot be written. However it ends, kernels are stopped
         and labs that were cut short are pending again.
         """
-        sorter = self._sorter()
+        labs = self.record.labs  # a need that is not part of this run is taken as met
+        sorter = TopologicalSorter({lab: labs.keys() & self.catalog[lab].needs for lab in labs})
+        sorter.prepare()
         waiting: list[str] = []
         with ThreadPoolExecutor(self.record.jobs) as pool:
             try:
                 while sorter.is_active():
                     waiting = sorted([*waiting, *sorter.get_ready()])
-                    for lab in self._start(pool, waiting) or self._finish():
-                        sorter.done(lab)
+                    sorter.done(*(self._start(pool, waiting) or self._finish()))
             except BaseException:
                 self._stop()
                 raise
-
-    def _sorter(self) -> TopologicalSorter[str]:
-        """Labs by need; a need that is not part of this run is taken as met."""
-        labs = self.record.labs
-        graph = {lab: [need for need in self.catalog[lab].needs if need in labs] for lab in labs}
-        sorter = TopologicalSorter(graph)
-        sorter.prepare()
-        return sorter
 
     def _start(self, pool: ThreadPoolExecutor, waiting: list[str]) -> list[str]:
         """Start waiting labs while there is room; return those that need not run."""
