@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -44,8 +44,7 @@ def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
         "torch": torch,
         "kernel": kernel,
         "memory": memory,
-        "disk": lambda: disk(runs),
-        "runs": lambda: writable(runs),
+        "runs": lambda: runs_folder(runs),
         "data": lambda: data_sets(data_dir),
         "browser": browser,
     }
@@ -70,7 +69,7 @@ def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "w
 def packages(constraints: Path) -> list[Finding]:
     """What is not there of the packages, or not in the version that the labs were tested with."""
     tested, found = pinned(constraints), []
-    for name in needed():
+    for name in requirements(requires(DISTRIBUTION) or []):
         try:
             installed = version(name)
         except PackageNotFoundError:
@@ -116,22 +115,17 @@ def memory() -> Finding:
     return judged("memory", f"{free / GB:.1f} GB free", enough, "close other programs")
 
 
-def disk(folder: Path) -> Finding:
-    """Whether the disk that `folder` is on, or will be, has room."""
-    free = shutil.disk_usage(nearest(folder)).free
-    detail, remedy = f"{free / GB:.1f} GB free for {folder}", "free space, or choose --runs-dir"
-    level: Level = "problem" if free < NEEDED_DISK else "warning"
-    return judged("disk", detail, free >= COMFORTABLE_DISK, remedy, level)
-
-
-def writable(folder: Path) -> Finding:
-    """Whether a file can be made in `folder`, or in the folder it will be made in."""
+def runs_folder(folder: Path) -> Finding:
+    """Whether files can be made in `folder`, or where it will be made, and enough of them."""
     try:
         with tempfile.TemporaryFile(dir=nearest(folder)):
-            return Finding("ok", "runs", f"{folder} is writable")
+            free = shutil.disk_usage(nearest(folder)).free
     except OSError as error:
         remedy = "name another folder with --runs-dir"
         return Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
+    detail, remedy = f"{free / GB:.1f} GB free for {folder}", "free space, or choose --runs-dir"
+    level: Level = "problem" if free < NEEDED_DISK else "warning"
+    return judged("runs", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
 def data_sets(data_dir: Path | None) -> Finding:
@@ -152,22 +146,16 @@ def browser() -> Finding:
     return Finding("ok", "browser", "one that shows the report")
 
 
-def needed() -> list[str]:
-    """The packages the labs cannot do without."""
-    try:
-        lines = [Requirement(line) for line in requires(DISTRIBUTION) or []]
-    except PackageNotFoundError:
-        return []
-    return [r.name for r in lines if r.marker is None or r.marker.evaluate({"extra": ""})]
-
-
 def pinned(constraints: Path) -> dict[str, SpecifierSet]:
-    """Versions by package in a constraints file, those for this Python and system only."""
-    if not constraints.is_file():
-        return {}
-    lines = constraints.read_text(encoding="utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
-    return {pin.name: pin.specifier for pin in pins if pin.marker is None or pin.marker.evaluate()}
+    """The tested versions of packages in a constraints file, if there is one."""
+    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints.is_file() else []
+    return requirements(line for line in lines if line.strip() and not line.startswith("#"))
+
+
+def requirements(lines: Iterable[str]) -> dict[str, SpecifierSet]:
+    """The packages of these lines with their versions, those for this Python and system only."""
+    read, here = map(Requirement, lines), {"extra": ""}
+    return {r.name: r.specifier for r in read if r.marker is None or r.marker.evaluate(here)}
 
 
 def nearest(folder: Path) -> Path:

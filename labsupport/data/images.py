@@ -33,10 +33,9 @@ class Framing:
     crop: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("size", self.size), ("crop", self.crop)):
-            if value is not None and value < 1:
-                remedy = f"give {name} as a number of pixels, 1 or more"
-                raise LabError(f"{name} is {value}", remedy)
+        for name, pixels in (("size", self.size), ("crop", self.crop)):
+            if pixels is not None and pixels < 1:
+                raise LabError(f"{name} is {pixels}", "give a number of pixels, 1 or more")
 
     def shape(self, shape: Sequence[int]) -> Shape:
         """What becomes of images of `shape` (C, H, W). Raises LabError if the crop is larger."""
@@ -185,18 +184,14 @@ class Raw:
     def __post_init__(self) -> None:
         for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             if images is not None:
-                _check_labels(part, images.labels, len(self.classes))
+                self._check_labels(part, images.labels)
 
-
-def _check_labels(part: str, labels: Tensor, classes: int) -> None:
-    """Raises LabError unless there are labels and all lie in 0 ... classes-1."""
-    if not len(labels):
-        raise LabError(f"the {part} part has no images", "see data/README.md for the layout")
-    wrong = ((labels < 0) | (labels >= classes)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
-        raise LabError(
-            f"label {int(labels[row])} of image {row + 1} in the {part} part is out of range: "
-            f"there are {classes} classes, 0 to {classes - 1}",
-            "correct the label, or get the set again if it is a published one",
-        )
+    def _check_labels(self, part: str, labels: Tensor) -> None:
+        if not len(labels):
+            raise LabError(f"the {part} part has no images", "see data/README.md for the layout")
+        largest = len(self.classes) - 1
+        wrong = ((labels < 0) | (labels > largest)).nonzero()
+        if len(wrong):
+            label, place = int(labels[wrong[0]]), f"image {int(wrong[0]) + 1} in the {part} part"
+            problem = f"label {label} of {place} is out of range: classes are 0 to {largest}"
+            raise LabError(problem, "correct it, or get the set again if it is a published one")

@@ -64,20 +64,11 @@ def _is_header(row: list[str]) -> bool:
     writes for columns without names. Any other row is an image: a wrong cell in it is reported,
     where a row taken for a header would be lost without a word.
     """
-    names = [cell for cell in row if not _is_number(cell)]
+    names = [cell for cell in row if cell and np.isnan(pd.to_numeric(cell, errors="coerce"))]
     numbered = [str(number) for number in range(len(row))]
     if names == row[:1] and row[1:] in (numbered[:-1], numbered[1:]):
         return True
     return 2 * len(names) > len(row) or (len(row) >= RAMP and row == numbered)
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell is a number; an empty one is a missing number rather than a name."""
-    try:
-        float(cell or "0")
-    except ValueError:
-        return False
-    return True
 
 
 def _labels_and_pixels(file: Path, frame: pd.DataFrame) -> tuple[Tensor, Tensor]:

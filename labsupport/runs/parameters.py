@@ -47,15 +47,19 @@ class Parameter:
         return self.check(value)
 
     def check(self, value: object) -> Value:
-        """`value` in this parameter's type. Raises LabError for a wrong type or range.
+        """`value` in this parameter's type. Raises LabError for a wrong type, range or data set.
 
         An int does for a float; a bool is never a number.
         """
         if self.type is float and type(value) is int:
             value = float(value)
-        if isinstance(value, Value) and type(value) is self.type and self._allows(value):
-            return value
-        raise LabError(f"{self.name}={value!r} is not {self.expected}")
+        if not (isinstance(value, Value) and type(value) is self.type and self._allows(value)):
+            raise LabError(f"{self.name}={value!r} is not {self.expected}")
+        if self.name == "data" and value != self.default:
+            from labsupport.data.sources import check_name  # torch comes along: seconds
+
+            check_name(str(value))
+        return value
 
     @property
     def expected(self) -> str:

@@ -100,8 +100,7 @@ def read_assignments(
         owners = [find_lab(catalog, lab).name] if lab else _labs_with(name, parameters)
         for owner in owners:
             check_names(owner, parameters[owner], {name: value})
-            parameter = parameters[owner][name]
-            values.setdefault(owner, {})[name] = _known_data(parameter, parameter.parse(value))
+            values.setdefault(owner, {})[name] = parameters[owner][name].parse(value)
     return values
 
 
@@ -130,7 +129,7 @@ def _check_profile(profile: Profile, parameters: Parameters) -> None:
             if known[name].type is float and isinstance(value, str):
                 remedy = "YAML wants a dot in a number: 1.0e-3"
                 raise LabError(f"{name}={value!r} is text", remedy)
-            _known_data(known[name], known[name].check(value))
+            known[name].check(value)
 
 
 def _refuse_reserved(name: str) -> None:
@@ -144,12 +143,3 @@ def _labs_with(name: str, parameters: Parameters) -> list[str]:
         names = sorted({name for of_lab in parameters.values() for name in of_lab})
         raise LabError(f"no lab has a parameter {name}", f"parameters are: {', '.join(names)}")
     return labs
-
-
-def _known_data(parameter: Parameter, value: Value) -> Value:
-    """`value`, refused where it should name a data set and does not."""
-    if parameter.name == "data" and value != parameter.default:
-        from labsupport.data.sources import check_name  # torch comes along: seconds
-
-        check_name(str(value))
-    return value

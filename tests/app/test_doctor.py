@@ -1,6 +1,6 @@
 import errno
 from collections import namedtuple
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -31,34 +31,34 @@ def test_pins_are_read_for_this_python_and_system_only(tmp_path):
 def test_other_versions_are_warnings_and_missing_packages_problems(tmp_path, monkeypatch):
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("numpy==0.1\npandas==" + version("pandas"))
-    monkeypatch.setattr(doctor, "needed", lambda: ["numpy", "pandas", "no-such-package"])
+    packages = ["numpy", "pandas", "no-such-package", "old; python_version < '3'"]
+    monkeypatch.setattr(doctor, "requires", lambda name: packages)
     found = levels(doctor.packages(constraints))
     assert found == {"numpy": "warning", "no-such-package": "problem"}
     assert levels(doctor.packages(tmp_path / "none.txt"))["versions"] == "warning"
 
 
 def test_the_packages_of_the_course_are_known():
-    assert {"torch", "nbclient", "pandas"} <= set(doctor.needed())
-    assert set(doctor.needed()) <= set(doctor.pinned(ROOT / "constraints.txt"))
+    needed = set(doctor.requirements(requires(doctor.DISTRIBUTION)))
+    assert {"torch", "nbclient", "pandas"} <= needed
+    assert needed <= set(doctor.pinned(ROOT / "constraints.txt"))
 
 
 @pytest.mark.parametrize(("gigabytes", "level"), [(0.5, "problem"), (2, "warning"), (50, "ok")])
 def test_disk_space_is_judged(monkeypatch, tmp_path, gigabytes, level):
     usage = namedtuple("usage", "free")(gigabytes * doctor.GB)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
-    assert levels([doctor.disk(tmp_path / "not" / "yet")]) == {"disk": level}
+    assert levels([doctor.runs_folder(tmp_path / "not" / "yet")]) == {"runs": level}
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_problem(monkeypatch, tmp_path):
-    assert levels([doctor.writable(tmp_path / "runs")]) == {"runs": "ok"}
-
     def refuse(dir):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-    assert levels([doctor.writable(tmp_path / "runs")]) == {"runs": "problem"}
+    assert levels([doctor.runs_folder(tmp_path / "runs")]) == {"runs": "problem"}
     (tmp_path / "file").touch()
-    assert levels([doctor.writable(tmp_path / "file" / "runs")]) == {"runs": "problem"}
+    assert levels([doctor.runs_folder(tmp_path / "file" / "runs")]) == {"runs": "problem"}
 
 
 def test_no_browser_is_a_warning(monkeypatch):
