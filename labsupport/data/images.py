@@ -17,6 +17,7 @@ from labsupport.core.errors import LabError
 
 CHUNK = 4096  # images resized at a time: float copies of all of them would need four times the room
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+ONE_SIZE = "give size=N (in a lab: -p size=N), to which all are brought"
 Shape = tuple[int, int, int]
 
 
@@ -60,10 +61,7 @@ class Framing:
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
-    """uint8 images (N, C, H, W) with the shorter side scaled to `size` pixels.
-
-    As torchvision's `resize`, whose import would take every kernel seconds.
-    """
+    """As torchvision's `resize` of the shorter side, whose import takes every kernel seconds."""
     shorter = min(images.shape[-2:])
     if shorter == size:
         return images
@@ -90,10 +88,8 @@ class InMemory:
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.labels):
-            raise LabError(
-                f"there are {len(self.pixels):,} images but {len(self.labels):,} labels",
-                "the set is damaged or mixed from two: get it again",
-            )
+            problem = f"there are {len(self.pixels):,} images but {len(self.labels):,} labels"
+            raise LabError(problem, "the set is damaged or mixed from two: get it again")
 
     def shape(self, framing: Framing) -> Shape:
         """(C, H, W) after framing."""
@@ -127,11 +123,11 @@ class OnDisk:
         for position, row in enumerate(rows.tolist()):
             image = framing(_decode(self.files[row], self.channels)[None])[0]
             if image.shape != pixels.shape[1:]:
-                raise LabError(
-                    f"images differ in size: {self.files[row]} is {spelled(image.shape)}, "
-                    f"the first one {spelled(pixels.shape[1:])}",
-                    "give size=N (in a lab: -p size=N), to which all are brought",
+                here, first = spelled(image.shape), spelled(pixels.shape[1:])
+                problem = (
+                    f"images differ in size: {self.files[row]} is {here}, the first one {first}"
                 )
+                raise LabError(problem, ONE_SIZE)
             pixels[position] = image
         return pixels
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from labsupport.core.errors import LabError
-from labsupport.data.images import Framing, Images, Raw, Shape, spelled
+from labsupport.data.images import ONE_SIZE, Framing, Images, Raw, Shape, spelled
 
 TEST_FRACTION = 0.2  # of a set without a test part of its own
 TEST_SEED = 0  # fixed, so that the test part is the same for every seed
@@ -39,14 +39,12 @@ class Partition(NamedTuple):
 
     def image_shape(self, framing: Framing) -> Shape:
         """(C, H, W) of all images. Raises LabError if the parts differ in it."""
-        shapes = [part.images.shape(framing) for part in self]
+        train, *_ = shapes = [part.images.shape(framing) for part in self]
         for name, shape in zip(self._fields, shapes, strict=True):
-            if shape != shapes[0]:
-                raise LabError(
-                    f"the {name} images are {spelled(shape)}, those of train {spelled(shapes[0])}",
-                    "give size=N (in a lab: -p size=N), to which all are brought",
-                )
-        return shapes[0]
+            if shape != train:
+                problem = f"the {name} images are {spelled(shape)}, those of train {spelled(train)}"
+                raise LabError(problem, ONE_SIZE)
+        return train
 
 
 def partition(raw: Raw, seed: int, val_fraction: float, max_train: int | None = None) -> Partition:
@@ -57,8 +55,7 @@ def partition(raw: Raw, seed: int, val_fraction: float, max_train: int | None = 
     many training images. Raises LabError for a fraction outside (0, 1) or too few images.
     """
     if not 0 < val_fraction < 1:
-        problem = f"val_fraction is {val_fraction}"
-        raise LabError(problem, "choose a fraction between 0 and 1, for example 0.1")
+        raise LabError(f"val_fraction is {val_fraction}", "choose a fraction between 0 and 1")
     if max_train is not None and max_train < 1:
         raise LabError(f"max_train is {max_train}", "choose 1 or more, or leave it out")
     rows = torch.arange(len(raw.train.labels))
@@ -70,10 +67,7 @@ def partition(raw: Raw, seed: int, val_fraction: float, max_train: int | None = 
 def _part(
     raw: Raw, images: Images | None, rows: Tensor, fraction: float, seed: int
 ) -> tuple[Subset, Tensor]:
-    """A part of a set, its own images or a fraction of the training rows; and the rows left.
-
-    Of the rows at least one is taken, and at least one is left.
-    """
+    """A part, its own images or a fraction of the training rows, and the rows left: one or more."""
     if images is not None:
         return Subset(images, torch.arange(len(images.labels))), rows
     if len(rows) < 2:
@@ -84,5 +78,4 @@ def _part(
 
 
 def _shuffle(rows: Tensor, seed: int) -> Tensor:
-    """The rows in an order that depends on the seed alone."""
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]

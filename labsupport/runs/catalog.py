@@ -82,10 +82,8 @@ def _check_needs(catalog: Catalog) -> None:
     for lab in catalog.values():
         unknown = [need for need in lab.needs if need not in catalog]
         if unknown:
-            raise LabError(
-                f"{lab.name} needs {', '.join(unknown)}, which does not exist",
-                "correct `needs` in its notebook's metadata",
-            )
+            problem = f"{lab.name} needs {', '.join(unknown)}, which does not exist"
+            raise LabError(problem, "correct `needs` in its notebook's metadata")
     try:
         TopologicalSorter({lab.name: lab.needs for lab in catalog.values()}).prepare()
     except CycleError as error:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,7 @@ from traitlets.config import Config
 from labsupport.core.errors import LabError, one_line, summarize
 from labsupport.core.files import explained, write_text
 from labsupport.runs.parameters import read_notebook
-from labsupport.runs.record import Value
+from labsupport.runs.record import LabRecord, Value
 
 INJECTED = "injected-parameters"
 SAMPLE_SECONDS = 0.25
@@ -36,16 +36,6 @@ class Stopped(Exception):
     """The run was stopped while this notebook was being executed."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How an execution ended: `error` is empty when it went well, `cell` is where it failed."""
-
-    seconds: float
-    peak_memory_bytes: int | None
-    cell: int | None = None
-    error: str = ""
-
-
 @dataclass
 class Execution:
     """One notebook being executed: `source` runs in the folder `run`, kept in run/notebooks.
@@ -57,6 +47,7 @@ class Execution:
 
     source: Path
     run: Path
+    record: LabRecord
     values: Mapping[str, Value]
     environment: Mapping[str, str]
     timeout: int | None = None
@@ -70,15 +61,23 @@ class Execution:
         self.notebook = read_notebook(self.source)
         inject(self.notebook, self.values)
 
-    def __call__(self) -> Outcome:
-        """Execute, judge, and keep the notebook. Raises Stopped after `stop`."""
+    def __call__(self) -> LabRecord:
+        """Execute, judge, and keep the notebook: `record` as it ended. Raises Stopped by `stop`."""
         began = time.perf_counter()
         cause = self._execute()
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
         cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
-        not_kept = self._keep()
-        return Outcome(time.perf_counter() - began, self.peak_memory_bytes, cell, error or not_kept)
+        not_kept = self._keep()  # also where a cell has failed
+        error = error or not_kept
+        return replace(
+            self.record,
+            status="failed" if error else "done",
+            seconds=round(time.perf_counter() - began, 3),
+            peak_memory_bytes=self.peak_memory_bytes,
+            cell=cell,
+            error=error,
+        )
 
     def stop(self) -> None:
         """Kill the kernel and what it started; `__call__` then raises Stopped."""

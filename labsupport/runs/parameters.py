@@ -109,10 +109,8 @@ def check_names(lab: str, parameters: Mapping[str, Parameter], names: Mapping[st
     """Refuse names the lab has no parameter for."""
     unknown = [name for name in names if name not in parameters]
     if unknown:
-        raise LabError(
-            f"{lab} has no parameter {', '.join(unknown)}",
-            f"its parameters are: {', '.join(parameters)}",
-        )
+        problem = f"{lab} has no parameter {', '.join(unknown)}"
+        raise LabError(problem, f"its parameters are: {', '.join(parameters)}")
 
 
 def _comments(source: str) -> dict[int, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from labsupport.runs.profiles import (
 from labsupport.runs.record import (
     LabRecord,
     RunRecord,
+    Value,
     find_run,
     locked,
     new_folder,
@@ -28,7 +30,6 @@ from labsupport.runs.record import (
     read_record,
     versions,
 )
-from labsupport.runs.requirements import check_devices, check_scheduler, relative_data
 
 PROFILE = "quick"
 
@@ -120,10 +121,8 @@ def resumed_run(run: Path, request: Request) -> Prepared:
         check_names(name, parameters_of(catalog[name].path), lab.parameters)
     differing = _differences(request, record, catalog)
     if differing:
-        raise LabError(
-            f"the run {record.name} was started with {'; '.join(differing)}",
-            "resume it without these settings, or start a new run: leave out --resume",
-        )
+        problem = f"the run {record.name} was started with {'; '.join(differing)}"
+        raise LabError(problem, "resume it without these settings, or start a new run")
     record.jobs, record.data_dir = request.jobs, request.data_folder() or record.data_dir
     record.scheduler = request.scheduler  # the one of the first start may be gone
     for name, lab in record.labs.items():
@@ -147,3 +146,45 @@ def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[
         kept = record.labs[lab].parameters
         found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
     return found
+
+
+def relative_data(
+    values: Mapping[str, Value], runs: Path, data_dir: str | Path | None
+) -> dict[str, Value]:
+    """A lab's values with the path in `data` as the folder of a run in `runs` sees it.
+
+    As given if it is absolute or in the data folder, else relative to the run's folder: labs run
+    there, and an absolute path would put its user's name into the notebooks.
+    Raises LabError for a csv:PATH or folder:PATH that is not there.
+    """
+    kind, colon, path = str(values.get("data", "")).partition(":")
+    if not colon:
+        return dict(values)
+    from labsupport.data.sources import data_folder, find_path  # torch comes along: seconds
+
+    given, found = Path(path).expanduser(), find_path(path, data_folder(data_dir))
+    if not given.is_absolute() and found == given:
+        path = os.path.relpath(found.resolve(), runs.resolve() / "run")
+    return {**values, "data": f"{kind}:{path}"}
+
+
+def check_devices(labs: Mapping[str, LabRecord]) -> None:
+    """Raises LabError if one of the labs still to run asks for a device that is not there."""
+    for name, lab in labs.items():
+        device = lab.parameters.get("device", "cpu")
+        if device == "cpu" or lab.status == "done":
+            continue
+        import torch  # here, because it takes seconds
+
+        if not torch.cuda.is_available():
+            problem = f"{name} asks for device={device}, but PyTorch finds no CUDA device here"
+            raise LabError(problem, "start a new run with -p device=cpu")
+
+
+def check_scheduler(address: str | None) -> None:
+    """Raises LabError if no Dask scheduler answers at the address; None asks for none."""
+    if address:
+        from labsupport.sweep import connected  # torch comes along: seconds
+
+        with connected(address):
+            pass

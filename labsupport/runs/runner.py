@@ -12,9 +12,9 @@ from pathlib import Path
 from labsupport.core.files import explained
 from labsupport.runs.catalog import Catalog
 from labsupport.runs.display import Display
-from labsupport.runs.execute import Execution, Outcome
+from labsupport.runs.execute import Execution
 from labsupport.runs.parameters import parameters_of
-from labsupport.runs.record import RunRecord, now, write_record
+from labsupport.runs.record import LabRecord, RunRecord, now, write_record
 from labsupport.sweep import SCHEDULER
 
 
@@ -27,7 +27,7 @@ class Runner:
     catalog: Catalog
     display: Display
     timeout: int | None = None
-    _running: dict[Future[Outcome], tuple[str, Execution]] = field(default_factory=dict)
+    _running: dict[Future[LabRecord], tuple[str, Execution]] = field(default_factory=dict)
 
     def __call__(self) -> None:
         """Run what is not done, `record.jobs` labs at once; the record is kept after each.
@@ -76,6 +76,7 @@ class Runner:
         execution = Execution(
             source,
             self.run,
+            record,
             {n: value for n, value in record.parameters.items() if value != declared[n].default},
             environment(self.record),
             self.timeout,
@@ -91,13 +92,9 @@ class Runner:
         ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
         return [self._note_outcome(future) for future in ended]
 
-    def _note_outcome(self, future: Future[Outcome]) -> str:
+    def _note_outcome(self, future: Future[LabRecord]) -> str:
         lab, _ = self._running.pop(future)
-        outcome, record = future.result(), self.record.labs[lab]
-        record.status = "failed" if outcome.error else "done"
-        record.seconds = round(outcome.seconds, 3)
-        record.peak_memory_bytes = outcome.peak_memory_bytes
-        record.cell, record.error = outcome.cell, outcome.error
+        self.record.labs[lab] = future.result()
         self._ended(lab)
         return lab
 

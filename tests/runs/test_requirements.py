@@ -5,9 +5,8 @@ import torch
 from made_course import PARAMETERS, write_lab
 
 from labsupport.core.errors import LabError
-from labsupport.runs.prepare import Request, new_run, resumed_run
+from labsupport.runs.prepare import Request, check_devices, new_run, relative_data, resumed_run
 from labsupport.runs.record import LabRecord, write_record
-from labsupport.runs.requirements import check_devices, relative_data
 
 
 @pytest.fixture
