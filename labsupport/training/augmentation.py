@@ -95,7 +95,8 @@ def shifts(most: int) -> list[tuple[int, int]]:
 
     Raises LabError below 0.
     """
-    _check_pixels(most)
+    if most < 0:
+        raise LabError(f"a shift of {most} pixels", "shift by 0 or more")
     steps = range(-most, most + 1)
     return list(product(steps, steps))
 

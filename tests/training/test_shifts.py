@@ -85,5 +85,5 @@ def test_shifted_splits_are_made_one_at_a_time():
 
 @pytest.mark.parametrize("most", [-1, -3])
 def test_fewer_than_no_pixels_are_refused(most):
-    with pytest.raises(LabError, match=f"{most} pixels"):
+    with pytest.raises(LabError, match=f"shift of {most} pixels"):
         shifts(most)
