@@ -108,7 +108,8 @@ def interactive_front(
     )
     colors = alt.Scale(range=sns.color_palette("colorblind").as_hex())
     circles = place.mark_circle(size=50, opacity=1).encode(
-        alt.Color(f"{group}:N", sort=None, scale=colors),
+        # Above the plot: a page of the report is no wider than the plot itself.
+        alt.Color(f"{group}:N", sort=None, scale=colors).legend(orient="top"),
         description="_text:N",
         tooltip=[f"{name}:N" for name in texts],
     )
