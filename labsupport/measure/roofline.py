@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.measure.clocking import Turn, clock_turns
-from labsupport.network.calls import is_leaf
+from labsupport.network.calls import is_leaf, kind_of
 from labsupport.network.cost import batch_cost
 from labsupport.network.counting import Call, count_calls
 from labsupport.network.modes import evaluating
@@ -157,7 +157,7 @@ def _turn(layer: nn.Module, x: Tensor, threads: int) -> Turn:
 def _row(call: LayerCall, times: dict[Hashable, Any]) -> dict[str, object]:
     return {
         "name": call.name,
-        "kind": type(call.layer).__name__,
+        "kind": kind_of(call.layer),
         "macs": call.macs,
         "moved_bytes": call.moved_bytes,
         "macs_per_byte": call.intensity,

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 
@@ -33,8 +34,16 @@ def synchronize(device: torch.device) -> None:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module has no modules inside."""
-    return next(module.children(), None) is None
+    """Whether a module has no modules inside, but for those that compute its weights."""
+    inside = dict(module.named_children())
+    if parametrize.is_parametrized(module):
+        del inside["parametrizations"]
+    return not inside
+
+
+def kind_of(module: nn.Module) -> str:
+    """The name of a module's class; a layer that computes its weights is what it is without."""
+    return parametrize.type_before_parametrizations(module).__name__
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.network.calls import example, is_leaf
+from labsupport.network.calls import example, is_leaf, kind_of
 from labsupport.network.counting import Call, HasCost, count_calls
 from labsupport.network.operators import Cost
 
@@ -70,7 +70,8 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
     """A row per call of a layer, in order, for one example of `input_shape`; sums equal `cost`.
 
     Columns: name, kind, output_shape, parameters, macs (of floats), the other kinds of `Cost`, and
-    activations (elements of the layer's output). A layer that is called twice has two rows: its
+    activations (elements of the layer's output). What computes a layer's weights, as masks do, is
+    part of the layer. A layer that is called twice has two rows: its
     MACs count twice, its parameters once. What a module computes outside its layers is a row of
     the module, without activations. Parameters that no call uses have a row without shape. Raises
     LabError as `cost` does.
@@ -114,7 +115,7 @@ def _row(call: Call) -> dict[str, object]:
     kinds = dict(zip(KINDS, asdict(call.cost).values(), strict=True))
     return {
         "name": call.name,
-        "kind": type(call.module).__name__,
+        "kind": kind_of(call.module),
         "output_shape": ", ".join("x".join(map(str, output.shape[1:])) for output in outputs),
         **kinds,
         "activations": sum(map(torch.numel, outputs)) if _is_layer(call.module) else 0,
@@ -125,7 +126,7 @@ def _uncalled_rows(model: nn.Module, seen: set[int]) -> list[dict[str, object]]:
     """Rows for parameters outside called layers: a container's, or those of unused layers."""
     blank = dict.fromkeys([*KINDS, "activations"], 0)
     return [
-        {"name": name or type(module).__name__, "kind": type(module).__name__}
+        {"name": name or kind_of(module), "kind": kind_of(module)}
         | {"output_shape": "", "parameters": parameters}
         | blank
         for name, module in model.named_modules()
@@ -134,7 +135,8 @@ def _uncalled_rows(model: nn.Module, seen: set[int]) -> list[dict[str, object]]:
 
 
 def _unseen(module: nn.Module, seen: set[int]) -> int:
-    """Elements of the module's direct parameters that are not in `seen`, where they are added."""
-    new = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+    """Elements of the module's own parameters that are not in `seen`, where they are added."""
+    # Inside a leaf are at most the modules that compute its weights.
+    new = [p for p in module.parameters(recurse=is_leaf(module)) if id(p) not in seen]
     seen.update(map(id, new))
     return sum(p.numel() for p in new)

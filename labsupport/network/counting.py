@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from labsupport.core.errors import LabError
-from labsupport.network.calls import run
+from labsupport.network.calls import kind_of, run
 from labsupport.network.modes import evaluating
 from labsupport.network.operators import Cost, rule
 
@@ -60,7 +60,8 @@ def _counting(model: nn.Module, record: Record) -> Iterator[None]:
     hooks = [
         hook
         for name, module in model.named_modules()
-        for hook in counter.hooks(name or type(module).__name__, module)
+        if "parametrizations" not in name.split(".")  # they are part of the layer that has them
+        for hook in counter.hooks(name or kind_of(module), module)
     ]
     try:
         with counter, _separate_attention():

@@ -104,7 +104,7 @@ FREE = frozenset(
         *("hardswish", "_prelu_kernel", "glu", "log_sigmoid_forward", "native_dropout"),
         *("_softmax", "_log_softmax", "_safe_softmax", "cumsum"),
         *("native_batch_norm", "_native_batch_norm_legit_no_training"),
-        *("native_layer_norm", "native_group_norm"),
+        *("native_layer_norm", "native_group_norm", "_weight_norm_interface"),
         # pooling and resizing
         *("avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
         *("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool3d"),

@@ -55,8 +55,8 @@ class Trained:
 
     @property
     def val_accuracy(self) -> float:
-        """Validation accuracy of `model`."""
-        return self._kept("val_accuracy")
+        """Validation accuracy of `model`; NaN where there were no validation images."""
+        return self._kept("val_accuracy") if "val_accuracy" in self.history else math.nan
 
     def _kept(self, column: str) -> float:
         return float(self.history.loc[self.history["kept"], column].item())
@@ -81,7 +81,7 @@ def fit(
     parameter groups with a rate or weight decay of their own; frozen parameters take no part.
     `after_step(model, step)` is called without gradients after every optimizer step, counted
     from 1. `score(model, splits.val)` says how good an epoch is, validation accuracy by default;
-    a recipe may keep the last epoch instead. `progress` shows a bar. For modules to be left in
+    a recipe may keep the last epoch instead; NaN is the worst score. `progress` shows a bar. For modules to be left in
     eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or infinite.
     """
     started = time.perf_counter()
@@ -192,7 +192,8 @@ def _validate(model: nn.Module, part: Batched, score: Score | None) -> dict[str,
 
 def _is_best(rows: list[dict[str, float]]) -> bool:
     scores = [row.get("score", row["val_accuracy"]) for row in rows]
-    return all(scores[-1] > earlier for earlier in scores[:-1])
+    last, *earlier = (-math.inf if math.isnan(score) else score for score in reversed(scores))
+    return all(last > score for score in earlier)
 
 
 def _check_parts(splits: Splits[Any], recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ from labsupport.measure.roofline import (
     profile_layers,
     roofline,
 )
+from labsupport.methods.pruning import magnitude
 from labsupport.records.scorecard import is_clocked
 
 
@@ -44,6 +45,13 @@ def test_bytes_and_intensity_by_hand(net):
     assert call.macs == 5 * 8 * 6
     assert call.moved_bytes == 4 * (8 * 6 + 6 + 5 * 8 + 5 * 6)
     assert call.intensity == call.macs / call.moved_bytes
+
+
+def test_a_masked_layer_is_a_layer(net):
+    x = torch.zeros(5, 8)
+    masked, plain = layer_calls(magnitude(net, 0.5), x), layer_calls(net, x)
+    assert list(masked) == list(plain)
+    assert all(masked[name].macs == plain[name].macs for name in plain)
 
 
 def test_a_layer_used_twice_is_two_calls():

@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.measure import formulas
+from labsupport.measure.energy import energy
 from labsupport.methods.pruning import magnitude, with_sparse_linears
 from labsupport.network.cost import (
     Cost,
@@ -213,6 +215,17 @@ def test_sparse_layers_multiply_their_non_zero_weights_alone():
     assert cost(pruned, (16,)) == Cost(fp_macs=weights, additions=11)
     assert cost(sparse, (16,)) == Cost(fp_macs=weights / 4, additions=11)
     assert batch_cost(sparse, numbers(5, 16)) == cost(sparse, (16,)) * 5
+
+
+def test_masks_are_part_of_the_layer_whose_weights_they_make():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5))
+    masked, shape = magnitude(net, 0.5), (2, 6, 6)
+    plain = layer_costs(net, shape)
+    pd.testing.assert_frame_equal(layer_costs(masked, shape), plain)
+    assert energy(layer_costs(masked, shape)) == energy(plain)
+    assert list(layer_costs(nn.utils.parametrizations.weight_norm(net[3]), (48,))["name"]) == [
+        "Linear"
+    ]
 
 
 @settings(deadline=None, max_examples=10)

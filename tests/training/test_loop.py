@@ -212,6 +212,15 @@ def test_a_score_chooses_the_epoch(model, splits, seed):
     assert result.best_epoch == accuracies.index(min(accuracies)) + 1
 
 
+@pytest.mark.parametrize(
+    ("scores", "best"), [((math.nan, 1, 2), 3), ((1, math.nan, 0), 1), ((math.nan,) * 3, 1)]
+)
+def test_a_score_that_is_no_number_is_the_worst(model, splits, scores, best):
+    given = iter(scores)
+    result = fit(model, splits, Recipe(3, 32), score=lambda *_: next(given))
+    assert result.best_epoch == best
+
+
 def test_the_last_epoch_can_be_kept(model, splits):
     recipe = Recipe(5, 16, 0.3, schedule=Constant(), keep="last")
     result = fit(model, splits, recipe)
@@ -223,7 +232,9 @@ def test_the_last_epoch_can_be_kept(model, splits):
 
 def test_without_validation_images_only_the_last_epoch_can_be_kept(model, splits):
     alone = replace(splits, val=splits.val.take(0))
-    assert fit(model, alone, replace(RECIPE, keep="last")).best_epoch == 4
+    result = fit(model, alone, replace(RECIPE, keep="last"))
+    assert result.best_epoch == 4
+    assert math.isnan(result.val_accuracy)
     with pytest.raises(LabError, match="no validation images"):
         fit(model, alone, RECIPE)
     with pytest.raises(LabError, match="no training images"):

@@ -49,14 +49,16 @@ class SparseLinear(nn.Module):
         return SparseLinear(self.weight.to_dense(), self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_features) to (N, out_features)."""
-        out: Tensor = (self.weight @ x.T).T
+        """(..., in_features) to (..., out_features)."""
+        rows = x.reshape(-1, x.shape[-1])  # torch has no sparse product of more dimensions
+        out: Tensor = (self.weight @ rows.T).T.reshape(*x.shape[:-1], len(self.weight))
         return out if self.bias is None else out + self.bias
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """A MAC per non-zero weight and row of x."""
         additions = 0 if self.bias is None else output.numel()
-        return Cost(fp_macs=len(x) * self.weight._nnz(), additions=additions)
+        rows = x.numel() // x.shape[-1]
+        return Cost(fp_macs=rows * self.weight._nnz(), additions=additions)
 
 
 def magnitude(model: nn.Module, sparsity: float) -> nn.Module:

@@ -16,6 +16,7 @@ from labsupport.methods.pruning.unstructured import (
     with_sparse_linears,
     without_masks,
 )
+from labsupport.network.cost import Cost, batch_cost
 
 
 def made():
@@ -69,6 +70,17 @@ def test_without_masks_is_the_same_network_with_plain_weights():
 def test_a_sparse_product_is_the_dense_one(share):
     sparse = magnitude(made(), share)
     torch.testing.assert_close(with_sparse_linears(sparse)(IMAGES), sparse(IMAGES))
+
+
+@pytest.mark.parametrize("shape", [(16,), (2, 16), (2, 3, 16), (2, 0, 16)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_sparse_layer_takes_what_the_dense_one_takes(shape, bias):
+    torch.manual_seed(0)
+    dense = magnitude(nn.Linear(16, 5, bias=bias), 0.75)
+    sparse, x = with_sparse_linears(dense), torch.randn(shape)
+    torch.testing.assert_close(sparse(x), dense(x))
+    rows = x.numel() // 16
+    assert batch_cost(sparse, x) == Cost(fp_macs=rows * 20, additions=rows * 5 * bias)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
