@@ -165,6 +165,32 @@ def test_a_room_imports_from_itself_and_its_left_only(room):
         assert not wrong, f"{path.name} imports {wrong}"
 
 
+def methods_imported(path):
+    """The methods (their folders or modules) that a module imports from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "labsupport.methods":
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("labsupport.methods."):
+            yield node.module.split(".")[2]
+        elif isinstance(node, ast.Import):
+            names = (name.name.split(".") for name in node.names)
+            yield from (name[2] for name in names if name[:2] == ["labsupport", "methods"])
+
+
+METHODS = sorted(
+    path for path in (ROOT / "labsupport" / "methods").iterdir() if not path.name.startswith("__")
+)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_methods_do_not_import_each_other(method):
+    """Surgery is what pruning is built on: the one exception."""
+    allowed = {method.stem} | ({"surgery"} if method.stem == "pruning" else set())
+    for path in [method] if method.is_file() else method.rglob("*.py"):
+        wrong = set(methods_imported(path)) - allowed
+        assert not wrong, f"{path.name} imports {wrong}"
+
+
 def test_every_module_stands_in_a_room():
     found = {path.stem for path in (ROOT / "labsupport").iterdir() if path.suffix in ("", ".py")}
     assert found - {"__init__", "__pycache__"} == set(rooms())

@@ -230,9 +230,10 @@ def _sum_up(prepared: Prepared, report: bool) -> bool:
 
     run, record = prepared.run, prepared.record
     typer.echo("\n".join(summary(run, record)))
-    broken = broken_claims(run)
+    broken = broken_claims(run, record)
     if broken:
-        typer.echo(f"labs: required claims do not hold: {', '.join(broken)}", err=True)
+        listed = ", ".join(broken)
+        typer.echo(f"labs: required claims do not hold or are absent: {listed}", err=True)
     if record.failed:
         remedy = f"`labs run --resume --name {record.name}` runs the failed labs again"
         typer.echo(f"labs: {remedy}", err=True)

@@ -118,7 +118,9 @@ def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:
     return Turn(lambda: run(model, x), len(x), threads, x.device)
 
 
-def trace(model: nn.Module, x: Tensor, *, warmup: int = 10, threads: int = 1) -> pd.DataFrame:
+def time_each_image(
+    model: nn.Module, x: Tensor, *, warmup: int = 10, threads: int = 1
+) -> pd.DataFrame:
     """Latency of every image of x by itself, in order: columns sample, latency_ms.
 
     With `warmup=0` the first calls show what a warm-up hides.

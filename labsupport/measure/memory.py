@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from labsupport.network.calls import device_of, run
 from labsupport.network.modes import evaluating, no_garbage_collection
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+ParameterOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -61,7 +61,7 @@ def training_peak(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    optimizer: OptimizerFactory = fused_adamw,
+    optimizer: ParameterOptimizer = fused_adamw,
     loss: Loss = nn.functional.cross_entropy,
 ) -> Peak:
     """Peak memory of one training step on (x, y), once the optimizer has its state.

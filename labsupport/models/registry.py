@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.core.names import look_up
 from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
@@ -62,6 +62,8 @@ def build(
     Raises LabError for a name, knob or input size that does not exist, with the right ones, and
     for a function that does not give a network for such inputs and so many classes.
     """
+    if classes < 1:
+        raise LabError(f"{name} cannot tell {classes} classes apart", "give at least 1")
     if ":" in name:
         return _from_elsewhere(name, input_shape, classes, knobs)
     if name not in BUILDERS:
@@ -73,14 +75,18 @@ def build(
     if min(input_shape) < 1 or min(input_shape[1:]) < smallest:
         shape = "x".join(map(str, input_shape))
         raise LabError(f"{name} cannot take images of {shape}", f"give at least {smallest} pixels")
-    return BUILDERS[name](input_shape, classes, **knobs)
+    try:
+        return BUILDERS[name](input_shape, classes, **knobs)
+    except (TypeError, ValueError, RuntimeError) as error:  # of a knob of another type
+        given = ", ".join(f"{knob}={value!r}" for knob, value in knobs.items())
+        raise LabError(f"{name} cannot have {given}: {summarize(error)}", "see its knobs") from None
 
 
 def _from_elsewhere(
     name: str, input_shape: tuple[int, int, int], classes: int, knobs: Mapping[str, Knob]
 ) -> nn.Module:
     builder = _imported(name)
-    parameters = inspect.signature(builder).parameters
+    parameters = _signature(name, builder).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     if not takes_any:
         _check_knobs(name, knobs, [one for one in parameters if one not in FILLED])
@@ -91,7 +97,7 @@ def _from_elsewhere(
     try:
         model = builder(**given, **knobs)
     except Exception as error:  # whatever the function raises
-        problem = f"{name} does not build a network: {_first_line(error)}"
+        problem = f"{name} does not build a network: {summarize(error)}"
         raise LabError(problem, "look at its signature for the right knobs") from error
     if not isinstance(model, nn.Module):
         problem = f"{name} gives a {type(model).__name__}"
@@ -105,6 +111,14 @@ def _imported(name: str) -> Callable[..., object]:
     if not callable(builder):
         raise LabError(f"{name} cannot be called", "name a function that returns an nn.Module")
     return cast(Callable[..., object], builder)
+
+
+def _signature(name: str, builder: Callable[..., object]) -> inspect.Signature:
+    try:
+        return inspect.signature(builder)
+    except (TypeError, ValueError):  # what is built into Python or torch has none
+        problem = f"{name} does not say what it takes"
+        raise LabError(problem, "name a function that returns an nn.Module") from None
 
 
 def _check_knobs(name: str, knobs: Mapping[str, Knob], allowed: Sequence[str]) -> None:
@@ -124,7 +138,7 @@ def _check_output(
             output = model.eval()(torch.zeros(2, *input_shape))
     except Exception as error:  # whatever the network raises
         shape = "x".join(map(str, input_shape))
-        problem = f"{name} cannot take images of {shape}: {_first_line(error)}"
+        problem = f"{name} cannot take images of {shape}: {summarize(error)}"
         raise LabError(problem, "give images of the size that it is made for") from error
     finally:
         for module, mode in modes:
@@ -133,7 +147,3 @@ def _check_output(
         gives = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else type(output)
         problem = f"{name} gives {gives} for an image, not {classes} logits"
         raise LabError(problem, "name a function that takes `classes` or `num_classes`")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

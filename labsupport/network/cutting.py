@@ -15,6 +15,7 @@ from labsupport.data import Batched
 from labsupport.network.tracing import calls_of, shape_of, trace
 
 Place = int | str
+ALIASING = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute"}
 SHOWN = 20  # places that an error names
 
 
@@ -74,6 +75,7 @@ def collect(
 
 def _number(model: nn.Module, place: Place) -> int | None:
     """How many leading modules of an nn.Sequential run before a place; None where it has none."""
+    _check_place(place)
     if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
         return None
     if isinstance(place, str):
@@ -82,6 +84,12 @@ def _number(model: nn.Module, place: Place) -> int | None:
     if not 0 <= place < len(model):
         raise LabError(f"there is no layer {place} to cut at", f"choose 0 to {len(model) - 1}")
     return place
+
+
+def _check_place(place: object) -> None:
+    if not isinstance(place, int | str):
+        problem = f"{place!r} is no place to cut at"
+        raise LabError(problem, "give a layer's name, or the number of leading layers")
 
 
 def _slices(model: nn.Sequential, numbers: Sequence[int]) -> list[nn.Module]:
@@ -105,6 +113,10 @@ class _Graph:
         self.calls = calls or calls_of(model)
         self.nodes = list(self.calls.graph.nodes)
         self.order = {node: i for i, node in enumerate(self.nodes)}
+        inputs = [node.name for node in self.nodes if node.op == "placeholder"]
+        if len(inputs) != 1:
+            problem = f"a {type(model).__name__} takes {', '.join(inputs) or 'no input'}"
+            raise LabError(problem, "cut a network with one input")
         self.from_input: set[fx.Node] = set()
         for node in self.nodes:
             if node.op == "placeholder" or not self.from_input.isdisjoint(node.all_input_nodes):
@@ -178,8 +190,7 @@ class _Graph:
             part.output(made[end])
         part.lint()
         module = fx.GraphModule(self.calls, part, "Part").eval()
-        for user in list(made[start].users):
-            _keep_value(module, user)
+        _keep_value(module, made[start])
         module.recompile()
         return module
 
@@ -206,12 +217,36 @@ def _listed(places: Mapping[str, fx.Node]) -> str:
     return ", ".join(names[:SHOWN]) + (", ... (see `cut_points`)" if names[SHOWN:] else "")
 
 
-def _keep_value(part: fx.GraphModule, node: fx.Node) -> None:
-    """Let a call leave its input as it is: others may look at the features, too."""
+def _keep_value(part: fx.GraphModule, start: fx.Node) -> None:
+    """Let a part leave its input as it is: others may look at the features, too."""
+    users = list(start.users)
+    if len(users) == 1 and users[0].op == "call_module":
+        _keep_input(part.get_submodule(str(users[0].target)))
+    elif len(users) == 1 and users[0].kwargs.get("inplace"):
+        users[0].kwargs = {**users[0].kwargs, "inplace": False}
+    if any(_works_in_place(part, node) for node in _users_of_memory(part, start)):
+        with part.graph.inserting_after(start):
+            clone = part.graph.call_method("clone", (start,))
+        start.replace_all_uses_with(clone, lambda user: user is not clone)
+
+
+def _users_of_memory(part: fx.GraphModule, start: fx.Node) -> Iterator[fx.Node]:
+    """The calls that take a value or another view of it."""
+    for user in start.users:
+        yield user
+        layer = part.get_submodule(str(user.target)) if user.op == "call_module" else None
+        is_view = isinstance(layer, nn.Flatten | nn.Identity | nn.Dropout)
+        if is_view or getattr(user.target, "__name__", user.target) in ALIASING:
+            yield from _users_of_memory(part, user)
+
+
+def _works_in_place(part: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        _keep_input(part.get_submodule(str(node.target)))
-    elif node.kwargs.get("inplace"):
-        node.kwargs = {**node.kwargs, "inplace": False}
+        return bool(getattr(part.get_submodule(str(node.target)), "inplace", False))
+    if node.kwargs.get("inplace"):
+        return True
+    name = str(getattr(node.target, "__name__", node.target))
+    return node.op != "output" and name.endswith("_") and not name.endswith("__")
 
 
 def _keep_input(layer: nn.Module) -> None:

@@ -197,7 +197,7 @@ def _picked(names: Mapping[str, str | None], things: Mapping[str, Any]) -> dict[
 
 
 def _derive_class(module: nn.Module) -> None:
-    """Let torch derive the class that computes weights, from parametrizations of no account."""
+    """Let torch derive the class that computes weights, from parametrizations that do nothing."""
     children = module._modules
     real = children.pop("parametrizations")
     order = [*children, "parametrizations"]

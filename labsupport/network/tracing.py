@@ -6,6 +6,7 @@ A network that decides by the values it sees has no such graph. One that has a m
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Size, Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn.utils import parametrize
 
-from labsupport.core.errors import LabError
+from labsupport.core.errors import LabError, summarize
 from labsupport.network.calls import example, is_leaf
 from labsupport.network.modes import evaluating
 
@@ -34,7 +35,7 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
         try:
             values.run(example(model, tuple(input_shape), batch=2))
         except Exception as error:  # torch.fx raises what the network's own code raises
-            what = f"{input_shape} at {values.at}: {_first_line(error)}"
+            what = f"{input_shape} at {values.at}: {summarize(error)}"
             problem = f"{type(model).__name__} does not take an input of {what}"
             raise LabError(problem, "give the shape of one example") from None
     return graph
@@ -54,12 +55,30 @@ def calls_of(model: nn.Module) -> fx.GraphModule:
         try:
             return fx.GraphModule(model, tracer.trace(model), type(model).__name__)
         except Exception as error:  # torch.fx raises what the network's own code raises
-            problem = f"{type(model).__name__} cannot be traced: {_first_line(error)}"
+            problem = f"{type(model).__name__} cannot be traced: {summarize(error)}"
             raise LabError(problem, "write its forward without decisions on values") from None
 
 
 class _Tracer(fx.Tracer):
-    """Notes which modules a value comes from; a layer that holds weights itself is one call."""
+    """Notes which modules a value comes from; a layer that holds weights itself is one call.
+
+    What else than its input a network could be given keeps its default.
+    """
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,
+        concrete_args: Any = None,  # noqa: ANN401  (torch.fx's own type)
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        parameters = [*inspect.signature(root_fn).parameters.values()][2:]
+        if not parameters or any(one.default is one.empty for one in parameters):
+            return super().create_args_for_root(root_fn, is_module, concrete_args)
+
+        def from_input(module: nn.Module, x: Tensor) -> Any:  # noqa: ANN401  (whatever it gives)
+            return root_fn(module, x)
+
+        return super().create_args_for_root(from_input, is_module, concrete_args)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if super().is_leaf_module(m, module_qualified_name):
@@ -123,7 +142,3 @@ def check_weights_are_plain(model: nn.Module) -> None:
         if parametrize.is_parametrized(layer) or hasattr(layer, "weight_g"):
             problem = f"{name or type(layer).__name__} computes its weights from others"
             raise LabError(problem, "make them plain first, as `without_masks` does with masks")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

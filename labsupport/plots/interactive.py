@@ -19,8 +19,8 @@ import seaborn as sns
 import vl_convert
 from PIL import Image
 
-from labsupport.core import vegalite
 from labsupport.core.errors import LabError
+from labsupport.plots import vegalite
 from labsupport.plots.accuracy_axis import accuracy_ticks, log_odds, percent
 from labsupport.records.claims import number
 from labsupport.sweep import pareto_front
@@ -138,8 +138,8 @@ def _sentence(*words: str) -> alt.Chart:
     text = f"{before} + format({BUDGET}, ',.4~r') + ' ' + {after} + '\\n' + datum._text"
     line = _best_within_budget(alt.Chart()).transform_calculate(_sentence=text)
     mark = line.mark_text(align="left", baseline="top", fontSize=12, lineBreak="\n")
-    placed: alt.Chart = mark.encode(x=alt.value(0), y=alt.value(0), text="_sentence:N")
-    return placed.properties(width=WIDTH, height=TEXT_HEIGHT, view=alt.ViewConfig(stroke=None))
+    sentence: alt.Chart = mark.encode(x=alt.value(0), y=alt.value(0), text="_sentence:N")
+    return sentence.properties(width=WIDTH, height=TEXT_HEIGHT, view=alt.ViewConfig(stroke=None))
 
 
 def _best_within_budget(chart: alt.Chart) -> alt.Chart:

@@ -7,12 +7,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from labsupport.core.errors import LabError
 from labsupport.records.claims import Claim, number
+from labsupport.records.definitions import Relation
 from labsupport.records.reference import reference_figures
 from labsupport.records.tables import read_table
 
@@ -84,14 +85,16 @@ def _claims(path: Path, reference: dict[str, float]) -> list[Claim]:
 
 
 def _claim(row: dict[Hashable, Any], reference: float | None) -> Claim:
-    """The claim of a row; one that was looked for in vain is known by its verdict."""
+    """The claim of a row; one with a verdict but no number was looked for and not found."""
+    if row["relation"] not in get_args(Relation):
+        raise ValueError(f"{row['id']} has the relation {row['relation']}")
     missing = None if row["holds"] is None else math.nan
     return Claim(
         id=str(row["id"]),
         statement=str(row["statement"]),
         measured=missing if row["measured"] is None else float(row["measured"]),
         relation=row["relation"],
-        bound=row["bound"],
+        bound=None if row["bound"] is None else float(row["bound"]),
         required=bool(row["required"]),
         clocked=bool(row["clocked"]),
         source=str(row["source"] or ""),

@@ -72,7 +72,8 @@ def judge(
     """Claims by id, each value with its aim; `bounds` are the aims that the run has computed.
 
     `definitions` has all ids of `values`; `profile` is None where no profile's aims count. Raises
-    LabError for a computed aim that is missing, and for one of a claim that has its aim already.
+    LabError for a computed aim that is missing, for one of a claim that has its aim already, and
+    for a value or an aim that is no number.
     """
     computed = {id for id in values if definitions[id].aim == "computed"}
     differing = ", ".join(sorted(computed ^ set(bounds)))
@@ -81,10 +82,23 @@ def judge(
             f"computed aims do not match: {differing}",
             "give `bounds` for the claims whose aim is `computed`, and for no others",
         )
+    measured = {id: _as_float(id, value) for id, value in values.items()}
+    aims = {id: _as_float(id, bound) for id, bound in bounds.items()}
+    for id, aim in aims.items():
+        if definitions[id].required and aim is None and measured[id] is not None:
+            raise LabError(f"{id} is required and has the aim None", "give a number in `bounds`")
     return {
-        id: _judged(definitions[id], profile, value, bounds.get(id), reference.get(id))
-        for id, value in values.items()
+        id: _judged(definitions[id], profile, value, aims.get(id), reference.get(id))
+        for id, value in measured.items()
     }
+
+
+def _as_float(id: str, value: float | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        problem = f"{id} is a {type(value).__name__}, not a number"
+        raise LabError(problem, "give None where there is nothing to measure") from None
 
 
 def _judged(
@@ -94,9 +108,9 @@ def _judged(
     computed: float | None,
     reference: float | None,
 ) -> Claim:
-    bound = definition.aim_in(profile) if computed is None else float(computed)
+    bound = definition.aim_in(profile) if computed is None else computed
     return Claim(
-        measured=None if value is None else float(value),
+        measured=value,
         bound=bound,
         relation="reported" if bound is None else definition.relation,
         reference=reference,

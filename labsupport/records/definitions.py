@@ -15,9 +15,9 @@ Relation = Literal["==", ">=", "<=", "reported"]
 
 
 class _Strict(BaseModel):
-    """A record that refuses unknown keys and values of another type."""
+    """A record that refuses unknown keys, values of another type, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ClaimDefinition(_Strict):
@@ -34,6 +34,8 @@ class ClaimDefinition(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.aim == {}:
+            raise ValueError("an aim by profile needs a profile")
         if self.required and self.aim is None:
             raise ValueError("a required claim needs an aim")
         if (self.relation == "reported") != (self.aim is None):
@@ -83,16 +85,35 @@ class ClaimDefinitions(_Strict):
 def read_definitions(path: Path) -> ClaimDefinitions:
     """The claims of the course. Raises LabError that names lab and id of what is wrong."""
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        read = yaml.safe_load(text)
+        if read is None:
+            raise _wrong(path, "the file is empty")
+        for place in _repeated_keys(yaml.compose(text, yaml.SafeLoader)):
+            raise _wrong(path, f"{_place(read, place)} is there twice")
         definitions = ClaimDefinitions.model_validate(read)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _wrong(path, f"{_place(read, first['loc'])}: {first['msg']}") from None
+        innermost = max(error.errors(), key=lambda each: len(each["loc"]))  # of several, the first
+        raise _wrong(path, f"{_place(read, innermost['loc'])}: {innermost['msg']}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _wrong(path, " ".join(str(error).split())) from None
     _refuse_duplicates(path, definitions)
     _refuse_unknown_profiles(path, definitions)
     return definitions
+
+
+def _repeated_keys(
+    node: yaml.Node | None, place: tuple[int | str, ...] = ()
+) -> Iterator[tuple[int | str, ...]]:
+    """The places of keys that a mapping has more than once: YAML would keep the last of them."""
+    if isinstance(node, yaml.MappingNode):
+        names = [str(key.value) for key, _ in node.value]
+        yield from ((*place, name) for name in names if names.count(name) > 1)
+        for name, (_, value) in zip(names, node.value, strict=True):
+            yield from _repeated_keys(value, (*place, name))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _repeated_keys(value, (*place, number))
 
 
 def _wrong(path: Path, problem: str) -> LabError:

@@ -122,11 +122,6 @@ class Results:
         self.table("claims", claim_frame(claims, self.lab, self.profile, self.dataset))
         return ClaimTable(claims)
 
-    def missing_claims(self) -> list[str]:
-        """The lab's claims in notebooks/claims.yaml for which it has given no value so far."""
-        defined = read_definitions(self.course / CLAIMS).of(self.lab)
-        return [id for id in defined if id not in self._claims]
-
     def reference(self, name: str) -> pd.DataFrame:
         """The committed table `name` of this lab, measured on full MNIST.
 

@@ -16,7 +16,7 @@ class Scorecard:
     """What one network costs and gives, with the unit in the column's name.
 
     Counted figures (parameters, MACs, bytes) repeat exactly; clocked ones (names that end in
-    `_ms`, `_us`, `_seconds`, `_fps` or `_clocked`) depend on the machine and its mood. A MAC is
+    `_ms`, `_us`, `_seconds`, `_fps` or `_clocked`) depend on the machine and its load. A MAC is
     one multiply-accumulate. `agreement` is the share of test images on which the network answers
     as the original one. Latencies are medians with their interquartile range; the noise columns
     are the difference between two runs of the same network. None means not measured.

@@ -13,9 +13,9 @@ from pathlib import Path
 import nbformat
 import vl_convert
 
-from labsupport.core import vegalite
 from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
+from labsupport.plots import vegalite
 from labsupport.report.pages import TEMPLATES, Content, write_pages
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "math_core")

@@ -7,6 +7,8 @@ from pathlib import Path
 from labsupport.core.course import course_root
 from labsupport.records.claim_table import claim_line, read_claims
 from labsupport.records.claims import Claim
+from labsupport.records.definitions import read_definitions
+from labsupport.records.results import CLAIMS
 from labsupport.runs.display import outcome_line
 from labsupport.runs.record import RunRecord
 
@@ -18,9 +20,22 @@ def summary(run: Path, record: RunRecord) -> list[str]:
     return ["", "Labs", *labs, "", "Claims", *(claims or ["none"]), ""]
 
 
-def broken_claims(run: Path) -> list[str]:
-    """The ids of required claims that do not hold."""
-    return [claim.id for claim in _claims(run) if claim.broken]
+def broken_claims(run: Path, record: RunRecord) -> list[str]:
+    """The ids of required claims that do not hold, or that a finished lab has not given.
+
+    Raises LabError for claims, or definitions of them, that cannot be read.
+    """
+    claims = _claims(run)
+    given = {claim.id for claim in claims}
+    absent = [id for id in _required(record) if id not in given]
+    return [claim.id for claim in claims if claim.broken] + absent
+
+
+def _required(record: RunRecord) -> list[str]:
+    """The ids of all claims that the finished labs must give."""
+    definitions = read_definitions(course_root() / CLAIMS)
+    done = {name for name, lab in record.labs.items() if lab.status == "done"}
+    return [claim.id for lab, claim in definitions.each() if lab in done and claim.required]
 
 
 def _claims(run: Path) -> list[Claim]:

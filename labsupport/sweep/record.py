@@ -112,7 +112,7 @@ def _outcomes(
         for future in as_completed(futures):
             try:
                 line = _result(future, futures[future])
-            except LabError as problem:  # told at the end: first comes what else has ended
+            except LabError as problem:  # raised at the end: first comes what else has ended
                 problems.append(problem)
             else:
                 yield line
@@ -181,5 +181,5 @@ def _read(line: str) -> Line | None:
 
 
 def _row(line: Line) -> Line:
-    told = {"error": line["error"], "trial_seconds": line["seconds"]}
-    return {**line["trial"], **line["figures"], **told}
+    outcome = {"error": line["error"], "trial_seconds": line["seconds"]}
+    return {**line["trial"], **line["figures"], **outcome}

@@ -153,12 +153,12 @@ def _key(determines: Mapping[str, object], device: torch.device) -> str:
 
 def _network(network: nn.Module) -> Json:
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
-    asleep = [name for name, module in network.named_modules() if not module.training]
+    in_eval_mode = [name for name, module in network.named_modules() if not module.training]
     classes = sorted({class_name(module) for module in network.modules()})
     return {
         "fingerprint": fingerprint(network),
         "frozen": frozen,
-        "asleep": asleep if network.training else [],  # training wakes a network in eval mode
+        "asleep": in_eval_mode if network.training else [],  # training wakes a network in eval mode
         "classes": [{"$reference": name} for name in classes],
     }
 

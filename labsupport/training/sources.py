@@ -68,5 +68,5 @@ def _file(name: str) -> Path | None:
     except (ImportError, ValueError, AttributeError):
         return None
     path = Path(spec.origin) if spec and spec.origin else None
-    own = path and path.suffix == ".py" and not str(path).startswith(OTHERS)
-    return path if own else None
+    can_be_read = path and path.suffix == ".py" and not str(path).startswith(OTHERS)
+    return path if can_be_read else None

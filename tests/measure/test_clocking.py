@@ -17,7 +17,7 @@ from labsupport.measure.latency import (
     clock_stream,
     moving,
     thread_sweep,
-    trace,
+    time_each_image,
 )
 
 
@@ -264,14 +264,16 @@ def test_a_trace_sees_every_sample_in_order(net):
     seen: list[float] = []
     net[0].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][0, 0]))
     x = torch.arange(6.0)[:, None].expand(6, 4)
-    traced = trace(net, x, warmup=2)
+    traced = time_each_image(net, x, warmup=2)
     assert seen == [0, 0, 0, 1, 2, 3, 4, 5]
     assert list(traced["sample"]) == list(range(6))
     assert (traced["latency_ms"] > 0).all()
 
 
 def test_moving_mean_and_deviation(net):
-    traced = trace(net, torch.zeros(12, 4)).assign(latency_ms=[float(i) for i in range(12)])
+    traced = time_each_image(net, torch.zeros(12, 4)).assign(
+        latency_ms=[float(i) for i in range(12)]
+    )
     smooth = moving(traced, window=5)
     assert smooth["mean_ms"].isna().sum() == 4
     assert list(smooth["mean_ms"].dropna()) == [float(i) for i in range(2, 10)]

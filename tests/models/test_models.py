@@ -163,3 +163,17 @@ def test_a_name_that_is_no_model_is_explained(call, said):
 @pytest.mark.parametrize("side", [4, 7, 14, 28])
 def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(side):
     assert parameters(build("pooled_cnn", (1, side, side))) == KNOWN["pooled_cnn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "knobs"),
+    [
+        ("torch:relu", 10, {}),
+        ("builtins:int", 10, {}),
+        ("mlp", 10, {"depth": "x"}),
+        ("mlp", 0, {}),
+    ],
+)
+def test_what_cannot_be_built_is_refused(name, classes, knobs):
+    with pytest.raises(LabError, match=name):
+        ModelSpec(name, classes=classes, knobs=knobs).build()

@@ -222,3 +222,69 @@ def test_nothing_runs_before_it_is_asked_for_and_one_batch_is_held_at_a_time(mod
         split.features = weakref.ref(features)
         del features, logits
     assert next(rows, None) is None
+
+
+class InPlace(nn.Module):
+    """A layer, a call in place, and a head that takes what the call left."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.first, self.call, self.head = nn.Linear(4, 4), call, nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        self.call(x)
+        return self.head(x)
+
+
+CALLS = [
+    lambda x: x.relu_(),
+    lambda x: x.add_(1),
+    lambda x: nn.functional.relu(x, inplace=True),
+    torch.relu_,
+    lambda x: x.view(-1).relu_(),
+    nn.ReLU(inplace=True),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_works_in_place_behind_a_cut_leaves_the_features(call):
+    torch.manual_seed(0)
+    model, x = InPlace(call), torch.randn(8, 4)
+    stem, rest = cut(model, "first")
+    features = stem(x)
+    before = features.detach().clone()
+    logits = rest(features)
+    assert torch.equal(features, before)
+    assert torch.equal(logits, model.eval()(x))
+    (logits.sum() + features.square().sum()).backward()
+
+
+class Optional(nn.Module):
+    """A network that may be given a second thing, which it usually is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x, scale=None, *, shift=1.0):
+        x = self.first(x) + shift
+        return self.head(x if scale is None else x * scale)
+
+
+def test_what_a_network_may_be_given_keeps_its_default():
+    model, x = Optional().eval(), torch.randn(2, 4)
+    stem, rest = cut(model, "first")
+    assert torch.equal(rest(stem(x)), model(x))
+    assert list(cut_points(model, (4,))) == ["first", "add"]
+
+
+def test_a_network_of_two_inputs_is_refused():
+    with pytest.raises(LabError, match="a Bilinear takes input1, input2"):
+        cut(nn.Bilinear(2, 2, 2), "x")
+
+
+@pytest.mark.parametrize("place", [1.5, None])
+def test_what_is_no_place_is_refused(model, place):
+    with pytest.raises(LabError, match=f"{place} is no place to cut at"):
+        cut(model, place)

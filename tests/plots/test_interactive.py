@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labsupport.core import vegalite
 from labsupport.core.errors import LabError
-from labsupport.plots import interactive
+from labsupport.plots import interactive, vegalite
 from labsupport.plots.accuracy_axis import log_odds
 from labsupport.sweep import pareto_front
 

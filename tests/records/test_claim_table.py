@@ -59,3 +59,15 @@ def test_a_run_without_claims_has_none_and_damaged_ones_are_named(tmp_path):
     table.write_text("id,lab\nx,01_lab\n")
     with pytest.raises(LabError, match="damaged claims"):
         read_claims(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("relation", "=~"), ("bound", "x"), ("relation", "")]
+)
+def test_a_damaged_cell_is_named(tmp_path, column, value):
+    table = tmp_path / "tables/01_lab/claims.csv"
+    frame = claim_frame(CLAIMS, "01_lab", "quick", "x").astype({column: object})
+    frame.loc[1, column] = value
+    write_table(table, frame)
+    with pytest.raises(LabError, match=r"damaged claims in .*01_lab"):
+        read_claims(tmp_path, tmp_path)

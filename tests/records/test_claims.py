@@ -24,7 +24,7 @@ def test_a_claim_compares_the_measured_number_with_its_aim(measured, aim):
 
 
 @pytest.mark.parametrize("relation", ["==", ">=", "<="])
-def test_a_number_that_was_looked_for_in_vain_never_holds(relation):
+def test_a_number_that_was_looked_for_and_not_found_never_holds(relation):
     claim = Claim("x", "…", math.nan, relation, 1.0, required=True)
     assert claim.holds is False
     assert claim.broken
@@ -89,3 +89,17 @@ def test_computed_aims_are_asked_for_and_no_others_taken():
 )
 def test_numbers_read_well(value, text):
     assert number(value) == text
+
+
+def test_a_required_claim_needs_the_aim_that_a_run_computes():
+    required = FLOOR.model_copy(update={"required": True})
+    with pytest.raises(LabError, match="c is required and has the aim None"):
+        judge({"c": required}, "quick", {"c": 1.0}, {"c": None}, {})
+    claim = judge({"c": required}, "quick", {"c": None}, {"c": None}, {})["c"]
+    assert claim.verdict == "not measured"
+
+
+@pytest.mark.parametrize(("values", "bounds"), [({"c": "abc"}, {"c": 1}), ({"c": 1}, {"c": "abc"})])
+def test_what_is_no_number_is_refused(values, bounds):
+    with pytest.raises(LabError, match="c is a str, not a number"):
+        judge(KNOWN, "quick", values, bounds, {})

@@ -41,6 +41,10 @@ def test_a_claim_is_read_with_its_fields(tmp_path):
         ({"relation": "absent"}, "a relation needs an aim"),
         ({"figure": 3.0}, "a figure needs its source"),
         ({"aim": {"quick": 2, "slow": 3}}, "unknown profile slow"),
+        ({"aim": {}}, "an aim by profile needs a profile"),
+        ({"aim": float("nan")}, "aim.*finite number"),
+        ({"aim": {"quick": float("inf")}}, "aim.*finite number"),
+        ({"source": "a report", "figure": float("nan")}, "figure: Input should be a finite number"),
     ],
 )
 def test_a_mistake_is_named_with_its_lab_and_its_claim(tmp_path, changes, problem):
@@ -54,6 +58,30 @@ def test_an_id_stands_once_in_the_course(tmp_path, second):
     labs[second] = [*labs[second], FINE]
     path = write_definitions(tmp_path, labs)
     with pytest.raises(LabError, match=rf"lab {second} claim a\.b stands in 01_lab"):
+        read_definitions(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("  aim: 2", "  aim: 2\n    aim: 3", r"lab 01_lab claim a\.b aim"),
+        ("  02_lab:", "  01_lab:", "labs 01_lab"),
+        ("quick:", "lab: x\n  quick:", "datasets lab"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, old, new, named):
+    path = write_definitions(tmp_path, {"01_lab": [FINE], "02_lab": []})
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(LabError, match=f"{named} is there twice"):
+        read_definitions(path)
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("# nothing yet\n")
+    with pytest.raises(LabError, match=r"claims\.yaml: the file is empty"):
         read_definitions(path)
 
 

@@ -101,17 +101,22 @@ def test_on_other_data_a_claim_is_only_reported(tmp_path):
 
 def test_claims_keep_the_order_of_their_file_and_the_last_value(results, tmp_path):
     results.claims({"a.c": 1})
-    assert results.missing_claims() == ["a.b", "a.d"]
     assert [claim.id for claim in results.claims({"a.b": 3, "a.c": 2}).claims] == ["a.b", "a.c"]
     assert read_tables(tmp_path, "claims")["measured"].tolist() == [3, 2]
-    results.claims({"a.d": None})
-    assert results.missing_claims() == []
+    assert [claim.id for claim in results.claims({"a.d": None}).claims] == ["a.b", "a.c", "a.d"]
 
 
 def test_a_claim_of_another_lab_is_refused_and_nothing_stored(results, tmp_path):
     for values, bounds in (({"b.a": 1}, {}), ({"a.b": 1}, {"b.a": 1})):
         with pytest.raises(LabError, match=r"01_lab has no claim b\.a; its claims .* a\.b, a\.c"):
             results.claims(values, bounds)
+    assert read_tables(tmp_path, "claims").empty
+
+
+@pytest.mark.parametrize("value", ["abc", [1], torch.ones(2)])
+def test_a_value_that_is_no_number_is_refused_and_nothing_stored(results, tmp_path, value):
+    with pytest.raises(LabError, match=rf"a\.b is a {type(value).__name__}, not a number"):
+        results.claims({"a.b": value})
     assert read_tables(tmp_path, "claims").empty
 
 
@@ -127,7 +132,8 @@ def test_the_course_itself_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = Results("01_baseline_mlp", "quick", "mnist5k", tmp_path)
     assert "test_accuracy" in results.reference("seeds")
-    assert "mlp.parameters" in results.missing_claims()
+    (claim,) = results.claims({"mlp.parameters": 1}).claims
+    assert claim.id == "mlp.parameters"
 
 
 def test_a_run_stands_beside_the_reference_by_key(results, tmp_path):

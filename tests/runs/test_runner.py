@@ -257,7 +257,7 @@ def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):
     make_course(tmp_path / "notebooks")
     result = labs(tmp_path, "--only", "0", "-p", "seed=60", "--data-dir", str(tmp_path))
     assert result.exit_code == 1
-    assert "required claims do not hold: 00_first.seed" in result.stderr
+    assert "required claims do not hold or are absent: 00_first.seed" in result.stderr
     assert "does not hold 00_first.seed: 60, aim <= 50" in result.output
 
 

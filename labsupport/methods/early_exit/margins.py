@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
-from labsupport.methods.early_exit.rules import LEAST, NEVER, Calibration, Rules, confidences
+from labsupport.methods.early_exit.rules import (
+    LOWEST_MARGIN,
+    NEVER,
+    Calibration,
+    Rules,
+    confidences,
+)
 from labsupport.network.cutting import collect
 from labsupport.training.augmentation import shifts, with_shifts
 
@@ -106,8 +112,8 @@ def least_margins(seen: Answers, classes: int, required: float) -> Tensor:
     An image is wrong for a class if some copy of it leaves with that class and the network says
     another. A class's images are the copies that the rules give it, over the copies of an image. So
     over all classes the agreement, a share of independent images, is at least `required`.
-    NEVER where no margin does it, also for a class without images; never below LEAST. Raises
-    LabError for a share outside (0, 1].
+    NEVER where no margin does it, also for a class without images; never below LOWEST_MARGIN.
+    Raises LabError for a share outside (0, 1].
     """
     if not 0 < required <= 1:
         raise LabError(f"a required agreement of {required}", "give a share above 0, at most 1")
@@ -130,7 +136,7 @@ def _least_margin(
     # Rows of equal confidence leave together, so a margin ends where a group of equals ends.
     ends = torch.cat([ordered[1:] != ordered[:-1], ordered.new_ones(1, dtype=torch.bool)])
     good = ordered[ends & (kept >= required)]
-    return max(good.min().item(), LEAST) if len(good) else NEVER
+    return max(good.min().item(), LOWEST_MARGIN) if len(good) else NEVER
 
 
 def _wrong_images(agree: Tensor, image: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ CHUNK = 50
 # Of a batch: the answers (N, classes), which images leave with them, bool (N,), and features.
 Judged = tuple[Tensor, Tensor, Tensor]
 Judge = Callable[[Tensor], Judged]
-Batch = tuple[Tensor, Tensor]  # which rows of the input, int64 (N,), and their features
-Stream = Iterable[Batch]
+Rows = tuple[Tensor, Tensor]  # which rows of the input, int64 (N,), and their features
+Stream = Iterable[Rows]
 Left = tuple[Tensor, int, Tensor]  # rows, the stage at which they left, their answers
 
 
@@ -110,7 +110,7 @@ def run_stages(
 
 def gathered(stream: Stream, enough: int) -> Stream:
     """Small batches joined until there are `enough` images; what remains comes last."""
-    waiting: list[Batch] = []
+    waiting: list[Rows] = []
     for batch in stream:
         waiting.append(batch)
         if sum(len(rows) for rows, _ in waiting) >= enough:
@@ -120,7 +120,7 @@ def gathered(stream: Stream, enough: int) -> Stream:
         yield _joined(waiting)
 
 
-def _joined(batches: list[Batch]) -> Batch:
+def _joined(batches: list[Rows]) -> Rows:
     if len(batches) == 1:
         return batches[0]
     rows, features = zip(*batches, strict=True)

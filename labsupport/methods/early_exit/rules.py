@@ -14,7 +14,7 @@ from labsupport.core.errors import LabError
 from labsupport.network.cutting import Place
 from labsupport.network.fingerprint import fingerprint
 
-LEAST = math.nextafter(0.5, 1)  # the least margin: two classes can be at 0.5, never above it
+LOWEST_MARGIN = math.nextafter(0.5, 1)  # two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches
 
 
@@ -107,7 +107,7 @@ class Rules(nn.Module):
 
         Raises LabError for margins of 0.5 or less, at which two rules could fire together.
         """
-        if margins.shape != self.bias.shape or not bool((margins >= LEAST).all()):
+        if margins.shape != self.bias.shape or not bool((margins >= LOWEST_MARGIN).all()):
             problem = f"margins {margins.tolist()} for {len(self.bias)} classes"
             raise LabError(problem, "give one per class, each above 0.5")
         rules = copy.deepcopy(self)

@@ -17,7 +17,7 @@ from labsupport.methods.early_exit import (
     calibrate,
     least_margins,
 )
-from labsupport.methods.early_exit.rules import LEAST
+from labsupport.methods.early_exit.rules import LOWEST_MARGIN
 from labsupport.training.augmentation import shifted, shifts
 
 NAN = float("nan")
@@ -65,7 +65,7 @@ def test_as_many_leave_as_any_margin_lets(rows, required):
         keep = [t for t in tried if right(images, t) >= required]
         leaving = [t for t in tried if t >= margin]
         assert leaving == [t for t in tried if keep and t >= min(keep)]
-        assert margin in {LEAST, NEVER, *tried}
+        assert margin in {LOWEST_MARGIN, NEVER, *tried}
         assert images or margin == NEVER
 
 
@@ -166,7 +166,7 @@ def test_more_agreement_takes_no_smaller_margins(rows, one, other):
         ([(0.9, 0, 0), (0.8, 0, 0), (0.7, 0, 1)], 1.0, 0.8),
         ([(0.9, 0, 0), (0.8, 0, 0), (0.7, 0, 1)], 2 / 3, 0.7),
         ([(0.9, 0, 0), (0.8, 0, 0), (0.8, 0, 1)], 1.0, 0.9),  # equals leave together
-        ([(0.9, 0, 0), (0.5, 0, 0)], 1.0, LEAST),
+        ([(0.9, 0, 0), (0.5, 0, 0)], 1.0, LOWEST_MARGIN),
         ([(0.9, 0, 1), (0.8, 0, 0)], 1.0, NEVER),  # the surest is wrong
         ([(0.9, 0, 1), (0.8, 0, 1)], 0.5, 0.9),
         ([(0.9, 0, 1), (0.8, 0, 1)], 1e-9, 0.9),

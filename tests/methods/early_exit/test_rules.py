@@ -8,7 +8,7 @@ from made_rules import rules_by_chance, toy_network
 
 from labsupport.core.errors import LabError
 from labsupport.methods.early_exit import NEVER, Calibration, Rules
-from labsupport.methods.early_exit.rules import LEAST, Origin, confidences
+from labsupport.methods.early_exit.rules import LOWEST_MARGIN, Origin, confidences
 
 ORIGIN = Origin(2, (1, 2, 2), "0123456789abcdef")
 
@@ -21,7 +21,7 @@ def tensor(*values):
 def rules():
     torch.manual_seed(0)
     made = Rules(torch.randn(3, 4), torch.randn(3), ORIGIN)
-    return made.with_margins(tensor(LEAST, 0.8, NEVER))
+    return made.with_margins(tensor(LOWEST_MARGIN, 0.8, NEVER))
 
 
 def identity(*margins):
@@ -48,7 +48,7 @@ def test_confidences_tell_nearly_sure_from_sure():
 
 
 SCORE = st.one_of(st.floats(-50, 50), st.sampled_from([0.0, 1e-20, 1.0, 2.0, -800.0]))
-MARGIN = st.sampled_from([LEAST, 0.6, 0.9, 1.0, NEVER])
+MARGIN = st.sampled_from([LOWEST_MARGIN, 0.6, 0.9, 1.0, NEVER])
 
 
 @given(st.lists(SCORE, min_size=3, max_size=3), st.lists(MARGIN, min_size=3, max_size=3))
@@ -65,7 +65,7 @@ def test_one_rule_at_most_fires_and_it_is_the_highest_scores(scores, margins):
 def test_of_two_classes_that_are_equally_sure_none_is_sure_enough():
     scores = tensor([0.0, 0.0], [1e-20, 0.0], [0.0, 1e-15])
     assert confidences(scores)[:2].tolist() == [[0.5, 0.5]] * 2
-    assert identity(LEAST, LEAST).fired(scores).tolist() == [False, False, True]
+    assert identity(LOWEST_MARGIN, LOWEST_MARGIN).fired(scores).tolist() == [False, False, True]
 
 
 def test_a_rule_fires_at_its_margin_and_not_below():
@@ -84,15 +84,15 @@ def test_new_rules_never_fire():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_no_rule_fires_on_features_that_are_no_numbers(bad):
-    rules = identity(LEAST, LEAST, LEAST)
+    rules = identity(LOWEST_MARGIN, LOWEST_MARGIN, LOWEST_MARGIN)
     scores = rules(tensor([9.0, 0.0, 0.0], [9.0, bad, 0.0], [bad, bad, bad]))
     assert rules.fired(scores).tolist() == [True, False, False]
 
 
 def test_only_some_classes(rules):
     assert rules.only(1).margins.tolist() == [NEVER, 0.8, NEVER]
-    assert rules.only(0, 2).margins.tolist() == [LEAST, NEVER, NEVER]
-    assert rules.margins.tolist() == [LEAST, 0.8, NEVER]
+    assert rules.only(0, 2).margins.tolist() == [LOWEST_MARGIN, NEVER, NEVER]
+    assert rules.margins.tolist() == [LOWEST_MARGIN, 0.8, NEVER]
     for classes in [(), (3,), (-1,), (0, 7)]:
         with pytest.raises(LabError, match="choose from 0 to 2"):
             rules.only(*classes)
@@ -118,7 +118,7 @@ def test_other_margins_are_other_rules_and_belong_to_them_alone(rules):
     margins = tensor(0.6, 0.7, 0.9)
     other = rules.with_margins(margins)
     margins.zero_()
-    assert rules.margins.tolist() == [LEAST, 0.8, NEVER]
+    assert rules.margins.tolist() == [LOWEST_MARGIN, 0.8, NEVER]
     assert other.margins.tolist() == [0.6, 0.7, 0.9]
     assert torch.equal(other.weight, rules.weight)
     assert other.origin == rules.origin
