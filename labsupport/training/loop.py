@@ -82,7 +82,8 @@ def fit(
     `after_step(model, step)` is called without gradients after every optimizer step, counted
     from 1. `score(model, splits.val)` says how good an epoch is, validation accuracy by default;
     a recipe may keep the last epoch instead; NaN is the worst score. `progress` shows a bar. For
-    modules to be left in eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or infinite.
+    modules to be left in eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or
+    infinite.
     """
     started = time.perf_counter()
     _check_parts(splits, recipe)
