@@ -48,8 +48,12 @@ Record = Callable[[Call], None]
 def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
     """Run a network in eval mode, and give `record` each call of a module at its end.
 
-    Raises LabError for an operator of unknown cost, and for an input that does not fit.
+    Raises LabError for an operator of unknown cost, for modules of TorchScript, and for an input
+    that does not fit.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        problem = f"what a {type(model).__name__} computes in TorchScript cannot be counted"
+        raise LabError(problem, "count the network that it was made from")
     with _counting(model, record), evaluating(model), torch.no_grad():
         return run(model, x)
 
@@ -107,7 +111,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
         """Hooks on a module, called where its calls begin and end."""
         yield module.register_forward_pre_hook(lambda module, _: self._begin(name, module))
-        yield module.register_forward_hook(lambda *call: self._end(name, *call))
+        yield module.register_forward_hook(
+            lambda module, args, kwargs, output: self._end(
+                name, module, (*args, *kwargs.values()), output
+            ),
+            with_kwargs=True,
+        )
 
     def _begin(self, name: str, module: nn.Module) -> None:
         inside = bool(self.open) and self.open[-1].opaque

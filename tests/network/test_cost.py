@@ -333,3 +333,23 @@ def test_the_model_is_left_as_it_was_after_a_failure(shape, said):
     assert state_of(net) == state
     assert torch.backends.mha.get_fastpath_enabled()
     assert torch.is_grad_enabled()
+
+
+def test_no_images_have_no_mean():
+    with pytest.raises(LabError, match="no images"):
+        mean_cost(mixed(), split(0))
+
+
+def test_a_module_that_states_its_cost_may_be_called_by_keyword():
+    stated = Stated()
+    net = Calls(lambda x: stated(x=x))
+    net.stated = stated
+    assert cost(net, (4,)) == Cost(lookups=10)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_torchscript_hides_is_refused():
+    scripted = torch.jit.trace(mlp(4, 3), torch.zeros(1, 4))
+    for net in (scripted, nn.Sequential(scripted)):
+        with pytest.raises(LabError, match="TorchScript"):
+            cost(net, (4,))
