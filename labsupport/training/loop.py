@@ -81,8 +81,9 @@ def fit(
     parameter groups with a rate or weight decay of their own; frozen parameters take no part.
     `after_step(model, step)` is called without gradients after every optimizer step, counted
     from 1. `score(model, splits.val)` says how good an epoch is, validation accuracy by default;
-    a recipe may keep the last epoch instead; NaN is the worst score. `progress` shows a bar. For modules to be left in
-    eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or infinite.
+    a recipe may keep the last epoch instead; NaN is the worst score. `progress` shows a bar.
+    For modules to be left in eval mode see `train_epoch`. Raises LabError when the loss becomes
+    NaN or infinite.
     """
     started = time.perf_counter()
     _check_parts(splits, recipe)
