@@ -31,7 +31,8 @@ def check_method(method: Method, model: nn.Module, splits: Splits) -> nn.Module:
     The input is unchanged and shares no memory with the result; the result answers batches and
     single images alike, can be copied, saved and loaded, counted, clocked, traced (unless it is
     conditional or another runtime's) and trained further (where it has parameters to train).
-    `splits` may be tiny: a few dozen images in each part. Raises AssertionError that names the first check that fails.
+    `splits` may be tiny: a few dozen images in each part. Raises AssertionError that
+    names the first check that fails.
     """
     before, modes, frozen = fingerprint(model), _modes(model), _frozen(model)
     result = method(model)
