@@ -47,7 +47,7 @@ def mean_cost(model: nn.Module, split: Batched, batch_size: int = 1000) -> Cost:
     """The mean cost of an image of a split, in eval mode, by counting all of them.
 
     Work that a network does once per batch is shared by the images of the batch. Raises LabError
-    as `cost` does, but for networks whose work depends on the images.
+    for no images, and as `cost` does, but for networks whose work depends on the images.
     """
     return predict_with_cost(model, split, batch_size)[1]
 
@@ -56,6 +56,8 @@ def predict_with_cost(
     model: nn.Module, split: Batched, batch_size: int = 1000
 ) -> tuple[Tensor, Cost]:
     """Logits of shape (N, classes) and the mean cost of an image, from one pass over a split."""
+    if not len(split):
+        raise LabError("there are no images to count over", "give at least one")
     passes = [_pass(model, x) for x, _ in split.batches(batch_size)]
     total = sum((cost for _, cost in passes), Cost())
     return torch.cat([logits for logits, _ in passes]), total / len(split)

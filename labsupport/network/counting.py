@@ -14,9 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from labsupport.core.errors import LabError
-from labsupport.network.calls import kind_of, run
+from labsupport.network.calls import is_leaf, kind_of, run
 from labsupport.network.modes import evaluating
 from labsupport.network.operators import Cost, rule
+from labsupport.network.origins import Origins
+
+REMEDY = "give the layer a forward_cost(x, output) -> Cost"
 
 
 @runtime_checkable
@@ -48,8 +51,12 @@ Record = Callable[[Call], None]
 def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
     """Run a network in eval mode, and give `record` each call of a module at its end.
 
-    Raises LabError for an operator of unknown cost, and for an input that does not fit.
+    Raises LabError for an operator of unknown cost, for a layer that computes outside torch, for
+    modules of TorchScript, and for an input that does not fit.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        problem = f"what a {type(model).__name__} computes in TorchScript cannot be counted"
+        raise LabError(problem, "count the network that it was made from")
     with _counting(model, record), evaluating(model), torch.no_grad():
         return run(model, x)
 
@@ -89,6 +96,7 @@ class _Open:
 
     name: str
     opaque: bool  # it, or one around it, says itself what it costs
+    origins: Origins | None  # of a leaf's tensors, so that work outside torch is noticed
     cost: Cost = field(default_factory=Cost)
 
 
@@ -106,15 +114,26 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
         """Hooks on a module, called where its calls begin and end."""
-        yield module.register_forward_pre_hook(lambda module, _: self._begin(name, module))
-        yield module.register_forward_hook(lambda *call: self._end(name, *call))
+        yield module.register_forward_pre_hook(
+            lambda module, *inputs: self._begin(name, module, inputs), with_kwargs=True
+        )
+        yield module.register_forward_hook(
+            lambda module, args, kwargs, output: self._end(
+                name, module, (*args, *kwargs.values()), output
+            ),
+            with_kwargs=True,
+        )
 
-    def _begin(self, name: str, module: nn.Module) -> None:
+    def _begin(self, name: str, module: nn.Module, inputs: object) -> None:
         inside = bool(self.open) and self.open[-1].opaque
-        self.open.append(_Open(name, inside or isinstance(module, HasCost)))
+        opaque = inside or isinstance(module, HasCost)
+        watched = is_leaf(module) and not opaque
+        self.open.append(_Open(name, opaque, Origins(module, inputs) if watched else None))
 
     def _end(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         call, around = self.open[-1], self.open[:-1]
+        if call.origins and call.origins.is_foreign(output):
+            raise LabError(f"layer {name} computes outside torch, at a cost unknown", REMEDY)
         if not (around and around[-1].opaque):
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
@@ -136,6 +155,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._in_parts(func, args, kwargs)
         output = func(*args, **kwargs)
         call.cost += counted(args, output)
+        if call.origins:
+            call.origins.note(func._schema.name.removeprefix("aten::"), (args, kwargs), output)
         return output
 
     def _in_parts(
@@ -146,10 +167,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             output = func.decompose(*args, **kwargs)
         if output is NotImplemented:
             problem = f"layer {self.open[-1].name} computes {func}, whose cost is unknown"
-            remedy = (
-                "give the layer a forward_cost(x, output) -> Cost, or enter the operator in "
-                "labsupport/network/operators.py"
-            )
+            remedy = f"{REMEDY}, or enter the operator in labsupport/network/operators.py"
             raise LabError(problem, remedy)
         return output
 

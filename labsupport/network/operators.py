@@ -22,7 +22,9 @@ class Cost:
     `binary_ops`: multiply-accumulates of values that are -1 or +1.
     `additions`: floats added that no MAC includes: biases, and element-wise sums and differences
     of two tensors, such as those of residual connections.
-    `lookups`: values read from a table by their index, such as embeddings.
+    `lookups`: values read from a table by torch's embeddings, or by layers that say so themselves
+    (`forward_cost`). Rows gathered by an index, as images that stay in a network of early exits,
+    are numbers moved.
 
     By the convention of the field all else is free: element-wise functions and products,
     normalization, pooling, softmax, and moving numbers. So a matrix product that is written as

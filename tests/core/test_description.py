@@ -113,7 +113,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("value", OTHERS, ids=str)
+@pytest.mark.parametrize("value", OTHERS, ids=range(len(OTHERS)))
 def test_other_values_come_back(value):
     again = restore(json.loads(json.dumps(describe(value))))
     assert again == value

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -333,3 +334,67 @@ def test_the_model_is_left_as_it_was_after_a_failure(shape, said):
     assert state_of(net) == state
     assert torch.backends.mha.get_fastpath_enabled()
     assert torch.is_grad_enabled()
+
+
+def test_no_images_have_no_mean():
+    with pytest.raises(LabError, match="no images"):
+        mean_cost(mixed(), split(0))
+
+
+def test_a_module_that_states_its_cost_may_be_called_by_keyword():
+    stated = Stated()
+    net = Calls(lambda x: stated(x=x))
+    net.stated = stated
+    assert cost(net, (4,)) == Cost(lookups=10)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_torchscript_hides_is_refused():
+    scripted = torch.jit.trace(mlp(4, 3), torch.zeros(1, 4))
+    for net in (scripted, nn.Sequential(scripted)):
+        with pytest.raises(LabError, match="TorchScript"):
+            cost(net, (4,))
+
+
+def in_numpy(x):
+    return torch.from_numpy(x.numpy() @ np.ones((4, 3), np.float32))
+
+
+def in_prepared_memory(x):
+    out = torch.empty(len(x), 3)
+    np.matmul(x.numpy(), np.ones((4, 3), np.float32), out=out.numpy())
+    return out
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        in_numpy,
+        in_prepared_memory,
+        lambda x: in_numpy(x) + torch.ones(3),
+        lambda x: in_numpy(x.relu()).relu(),
+        lambda x: torch.tensor((x.numpy() * 2).tolist()),
+        lambda x: (x, in_numpy(x))[1],
+    ],
+)
+def test_a_layer_that_computes_outside_torch_is_named(function):
+    net = nn.Sequential(nn.ReLU(), nn.Sequential(Calls(function)))
+    with pytest.raises(LabError, match=r"layer 1\.0 computes outside torch"):
+        cost(net, (4,))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x,
+        lambda x: x.view(2, 2).T,
+        lambda x: x.data.clone(),
+        lambda x: torch.zeros(len(x), 3),
+        lambda x: torch.arange(4) + torch.ones(4),
+        lambda x: torch.empty(1, 4).copy_(x),
+        lambda x: x @ B,
+        lambda x: x * torch.tensor(2.0),
+    ],
+)
+def test_a_layer_that_computes_nothing_or_in_torch_alone_is_not_refused(function):
+    cost(nn.Sequential(Calls(function)), (4,))
