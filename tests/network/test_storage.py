@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stored_networks import Odd, Tied, branched, branchy, images, lstm, networks, small
-from torch import nn
+from torch import fx, nn
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import read_tensors, write_tensors
+from labsupport.models.registry import build
 from labsupport.network.storage import check_storable, file_bytes, load, read_about, save
 
 NAMES = (
@@ -322,6 +323,10 @@ CALLS = [
     {"op": "call_function", "target": "torch.serialization:load", "args": ["x"]},
     {"op": "call_function", "target": "_operator:methodcaller", "args": ["x"]},
     {"op": "call_function", "target": "labsupport.core.files:write_text", "args": ["x", "y"]},
+    {"op": "call_function", "target": "labsupport.models.registry:build", "args": ["os:abort"]},
+    {"op": "call_function", "target": "torch:from_file", "args": ["x"]},
+    {"op": "call_function", "target": "builtins:getattr", "args": [{"$node": "x"}, "tofile"]},
+    {"op": "call_function", "target": "builtins:getattr", "args": [{"$node": "x"}, "apply_"]},
     {"op": "call_function", "target": "torch:relu", "args": [{"$reference": "torch:relu"}]},
     {"op": "call_function", "target": "torch:relu", "kwargs": {"a=1, b": 1}},
     {"op": "call_method", "target": "__class__", "args": [{"$node": "x"}]},
@@ -342,6 +347,15 @@ def test_a_graph_that_reaches_beyond_tensors_is_refused(made, path, call):
     rewritten(path, lambda header: header["network"][""]["graph"].insert(1, graph))
     with pytest.raises(LabError):
         load(path)
+
+
+def test_a_graph_that_would_unpickle_a_file_is_refused(path):
+    graph = fx.Graph()
+    graph.placeholder("x")
+    arguments = ("pandas.io.pickle:read_pickle", (1, 2, 2), 10)
+    graph.output(graph.call_function(build, arguments, {"filepath_or_buffer": "harm.pkl"}))
+    with pytest.raises(LabError, match=r"calls labsupport\.models\.registry:build"):
+        save(fx.GraphModule(nn.Module(), graph), path)
 
 
 # What cannot be saved, and why.
@@ -367,7 +381,7 @@ def test_a_class_that_another_process_cannot_import_is_refused(path, monkeypatch
 @pytest.mark.parametrize(
     ("attribute", "problem"),
     [
-        (lambda x: x, "cannot be found by its name"),
+        (lambda x: x, "a lambda has no name"),
         (object(), "has no description"),
         (print, "not for networks|cannot be found"),
         ([nn.ReLU()], "outside the network's children"),

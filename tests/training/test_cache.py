@@ -272,7 +272,7 @@ def test_the_key_of_a_derived_network_changes_with_all_that_determines_it(
 def test_what_is_no_network_or_has_no_name_is_not_derived(tmp_path):
     with pytest.raises(LabError, match="a float cannot be kept"):
         derive(tmp_path, accuracy, net())
-    with pytest.raises(LabError, match="cannot be found by its name"):
+    with pytest.raises(LabError, match="a lambda has no name"):
         derive(tmp_path, lambda model: model, net())
     with pytest.raises(LabError, match="has no description"):
         derive(tmp_path, scaled, net(), by=object())
