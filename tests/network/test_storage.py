@@ -16,10 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stored_networks import Odd, Tied, branched, branchy, images, lstm, networks, small
 from torch import fx, nn
+from torch.nn.utils import prune
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import read_tensors, write_tensors
 from labsupport.models.registry import build
+from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import check_storable, file_bytes, load, read_about, save
 
 NAMES = (
@@ -178,10 +180,9 @@ def test_a_recurrent_network_comes_back(path):
     assert torch.equal(net(x)[0], load(path)(x)[0])
 
 
-def test_gradients_hooks_and_modes_are_not_kept(path):
+def test_gradients_and_modes_are_not_kept(path):
     net = small().train()
     net(images("plain")).sum().backward()
-    net.register_forward_hook(lambda *_: torch.zeros(1))
     save(net, path)
     kept = load(path)
     assert not kept.training
@@ -394,6 +395,23 @@ def test_an_attribute_that_no_file_can_hold_is_refused_by_name(path, attribute, 
     with pytest.raises(LabError, match=problem):
         save(net, path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda layer: layer.register_forward_hook(lambda *call: 0 * call[2]),
+        lambda layer: layer.register_forward_pre_hook(lambda *_: None),
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        nn.utils.spectral_norm,
+    ],
+)
+def test_a_network_with_hooks_is_refused(path, hook):
+    net = nn.Sequential(nn.Linear(4, 3))
+    hook(net[0])
+    for refuse in (lambda: save(net, path), lambda: check_storable(net), lambda: fingerprint(net)):
+        with pytest.raises(LabError, match=r"0 has hooks.*use parametrizations"):
+            refuse()
 
 
 def test_a_layer_without_a_shape_is_refused(path):
