@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import enum
 import functools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from labsupport.core.errors import LabError
-from labsupport.core.names import FUNCTIONS, computes, look_up, reference
+from labsupport.core.names import FUNCTIONS, computes, look_up, makes_layers, reference
 
 Json = Any  # None, bool, int, float, str, and lists and string-keyed dicts of them
 Describe = Callable[[Any], Json]
@@ -86,7 +87,8 @@ def references(description: Json) -> Iterator[str]:
 def _dict(value: Mapping[Any, object], deep: Describe) -> Json:
     if all(type(key) is str and not key.startswith("$") for key in value):
         return {key: deep(item) for key, item in value.items()}
-    return {"$pairs": [[deep(key), deep(item)] for key, item in value.items()]}
+    pairs = [[deep(key), deep(item)] for key, item in value.items()]
+    return {"$pairs": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
 
 
 def _set(value: set[object], deep: Describe) -> Json:
@@ -99,7 +101,7 @@ def _dataclass(value: Any, deep: Describe) -> Json:  # noqa: ANN401
 
 
 def _partial(value: functools.partial[object], deep: Describe) -> Json:
-    return {"$partial": [_computing(reference(value.func)), deep(value.args), deep(value.keywords)]}
+    return {"$partial": [reference(value.func), deep(value.args), deep(value.keywords)]}
 
 
 def _rebuilt_dataclass(content: Json, deep: Restore) -> object:
@@ -117,7 +119,7 @@ def _rebuilt_partial(content: Json, deep: Restore) -> object:
 
 def _computing(name: str) -> str:
     """The name of a function that a file may call with arguments of its own."""
-    if not computes(name):
+    if not computes(name) and not makes_layers(name):
         raise LabError(f"{name} does not compute layers or tensors", "use a function of torch")
     return name
 

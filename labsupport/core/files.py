@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,8 +44,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _unused_neighbor(path)
+        mode = _usual_mode(temporary)
         try:
             yield temporary
+            temporary.chmod(mode)  # safetensors makes files that only their owner may read
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -56,6 +59,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _unused_neighbor(path: Path) -> Path:
     """A name that no other writer has: threads share a process id, and containers reuse them."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def _usual_mode(path: Path) -> int:
+    """The permissions of new files there; os.umask would change them for all threads to tell."""
+    try:
+        path.touch()
+        return stat.S_IMODE(path.stat().st_mode)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

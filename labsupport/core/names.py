@@ -10,6 +10,9 @@ import sys
 import types
 from typing import Any
 
+import torch
+from torch import nn
+
 from labsupport.core.errors import LabError
 
 NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -22,11 +25,17 @@ HARMLESS = {
     "_operator": set(operator.__all__) - {"attrgetter", "methodcaller", "call"},
     "math": {name for name in dir(math) if not name.startswith("_")},
 }
-# Functions that a file may call with arguments of its own: they compute tensors or layers.
+# Where functions lie that compute tensors from tensors and numbers.
 COMPUTING = re.compile(
-    r"torch:|torch\.(nn|functional|special|linalg|fft)[.:]|torch\._C\._(nn|special|linalg|fft):"
-    r"|torchvision\.(models|ops)[.:]|labsupport\.(models|methods)[.:]|(builtins|_operator|math):"
+    r"(torch|torch\.functional|torch\.nn\.functional|torch\._C\._(nn|special|linalg|fft)"
+    r"|torchvision\.ops\.\w+|builtins|_operator|math):[A-Za-z]\w*"
 )
+TOUCHING = {"from_file"}  # operators of torch that reach beyond tensors
+SINGLE = {  # what torchvision's own networks keep as one call when they are traced
+    f"torchvision.models.swin_transformer:{name}"
+    for name in ("shifted_window_attention", "_patch_merging_pad", "_get_relative_position_bias")
+}
+LAYERS = re.compile(r"(torch\.nn\.modules|torchvision\.ops)\.\w+:[A-Za-z]\w*")
 
 
 def reference(thing: Any) -> str:  # noqa: ANN401
@@ -34,6 +43,9 @@ def reference(thing: Any) -> str:  # noqa: ANN401
 
     Raises LabError for one that is not at the top level of a module that can be imported.
     """
+    if thing.__name__ == "<lambda>":
+        problem = "a lambda has no name that it could be found by"
+        raise LabError(problem, "define a function with def at the top level of a module")
     module = getattr(thing, "__module__", None) or ""
     if module in NOTEBOOK:
         problem = f"{thing.__qualname__} is defined in the notebook or script itself"
@@ -57,17 +69,39 @@ def look_up(name: str) -> Any:  # noqa: ANN401
     try:
         return operator.attrgetter(path)(importlib.import_module(module))
     except Exception as error:  # a module may raise anything when it is imported
-        problem = f"{name} cannot be imported ({type(error).__name__})"
-        raise LabError(problem, f"install {root}, or start Python where it can be found") from None
+        raise LabError(f"{name} cannot be imported: {_reason(error)}", _way_out(error)) from None
 
 
 def computes(name: str) -> bool:
-    """Whether a name stands for a function that computes tensors or layers, and nothing more."""
-    function = _found(name) if COMPUTING.match(name) else None
-    if not isinstance(function, FUNCTIONS):
+    """Whether a name stands for a function that computes tensors, and does nothing else.
+
+    These are torch's operators, what torch.nn.functional and torchvision.ops define, and harmless
+    functions of Python: what the graph of a network in a file may call.
+    """
+    if name in SINGLE:
+        return True
+    function = _found(name) if COMPUTING.fullmatch(name) else None
+    if not isinstance(function, FUNCTIONS) or not _has_name(function, name):
         return False
-    try:  # torch shows functions of its other modules as well: torch:load, of torch.serialization
-        return reference(function) == name
+    module, _, path = name.partition(":")
+    if module == "torch":
+        return path not in TOUCHING and hasattr(torch._C._VariableFunctions, path)
+    if module == "torch.functional" or module.startswith("torchvision."):
+        public = importlib.import_module(".".join(module.split(".")[:2])).__all__
+        return path in public and not isinstance(function, type)
+    return module != "torch.nn.functional" or function.__module__ == module
+
+
+def makes_layers(name: str) -> bool:
+    """Whether a name stands for a class of layers, of torch or of torchvision."""
+    kind = _found(name) if LAYERS.fullmatch(name) else None
+    return isinstance(kind, type) and issubclass(kind, nn.Module) and _has_name(kind, name)
+
+
+def _has_name(thing: object, name: str) -> bool:
+    """Whether this is the one name of a thing: torch:load, of torch.serialization, is not."""
+    try:
+        return reference(thing) == name
     except LabError:
         return False
 
@@ -78,3 +112,16 @@ def _found(name: str) -> object:
         return found
     except LabError:
         return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"there is no module {error.name}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _way_out(error: Exception) -> str:
+    """What to do about an import that failed: install the package, or spell the name right."""
+    if isinstance(error, ModuleNotFoundError) and "." not in (error.name or "."):
+        return f"install {error.name}, or start Python where it can be found"
+    return "check its spelling, or the version of the package"

@@ -14,6 +14,7 @@ from labsupport.core.names import computes, look_up, reference
 
 PUBLIC = re.compile(r"[A-Za-z]\w*")
 PATH = re.compile(r"\w+(\.\w+)*")
+PARTS = ("values", "indices")  # of what torch.max and its like give
 BEYOND = ("$reference", "$dataclass", "$partial", "$member")  # no arguments of a traced call
 
 
@@ -65,15 +66,19 @@ def _check(call: dict[str, Json]) -> None:
         "call_method": lambda name: PUBLIC.fullmatch(name) and hasattr(Tensor, name),
         "call_function": computes,
     }
-    reaches = target == "builtins:getattr" and not _is_public(call.get("args", []))
+    reaches = target == "builtins:getattr" and not _reads_a_value(call.get("args", []))
     names = all(map(PUBLIC.fullmatch, call.get("kwargs", {})))
     if op not in allowed or not allowed[op](target) or reaches or not names:
         problem = f"a network that calls {target} ({op}) cannot be kept in a file"
         raise LabError(problem, "let its forward call layers and functions of torch alone")
 
 
-def _is_public(args: list[Json]) -> bool:
-    return len(args) > 1 and isinstance(args[1], str) and bool(PUBLIC.fullmatch(args[1]))
+def _reads_a_value(args: list[Json]) -> bool:
+    """Whether getattr gets a property such as a shape, or a part of a result; never a method."""
+    name = args[1] if len(args) > 1 else None
+    if not isinstance(name, str) or not PUBLIC.fullmatch(name):
+        return False
+    return name in PARTS or not callable(getattr(Tensor, name, callable))
 
 
 def _refuse(content: Json) -> Any:  # noqa: ANN401

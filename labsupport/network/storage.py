@@ -34,8 +34,8 @@ FORMAT, VERSION = "labsupport network", 1
 def save(network: nn.Module, path: Path | str, about: Mapping[str, Any] | None = None) -> None:
     """Write a network as one file, with what is to be known `about` it.
 
-    Hooks, gradients and modes are not kept. Raises LabError for a class that another process could
-    not import (one defined in a notebook) and for attributes that have no description.
+    Gradients and modes are not kept. Raises LabError for a class that another process could not
+    import (one defined in a notebook), for attributes that have no description, and for hooks.
     """
     write_tensors(Path(path), *_content(network, about))
 
@@ -65,7 +65,10 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
 
 
 def read_about(path: Path | str) -> dict[str, Any]:
-    """What `save` was given as `about`. Raises LabError as `load` does."""
+    """What `save` was given as `about`.
+
+    Reads the header only: tensors and checksum are not looked at. Raises LabError as `load` does.
+    """
     return dict(restore(_header(Path(path))["about"]))
 
 

@@ -22,7 +22,7 @@ BUILT_IN = frozenset(vars(nn.Module()))  # what every module has: children, hook
 
 @dataclass(frozen=True)
 class Structure:
-    """All that a network is, its mode, hooks and gradients aside.
+    """All that a network is, its mode and gradients aside.
 
     `modules` describes each module once, by its path: class, plain attributes, the names of its
     tensors, the paths of its children. `tensors` are the network's own, each once.
@@ -33,7 +33,10 @@ class Structure:
 
 
 def take_apart(network: nn.Module) -> Structure:
-    """The structure of a network. Raises LabError for an attribute without a description."""
+    """The structure of a network.
+
+    Raises LabError for an attribute without a description, and for hooks of a forward call.
+    """
     return _Parts(network).structure()
 
 
@@ -78,6 +81,9 @@ class _Parts:
 
     def record(self, path: str) -> dict[str, Json]:
         module = self.modules[path]
+        if module._forward_hooks or module._forward_pre_hooks:
+            problem = f"{path or type(module).__name__} has hooks, which change what it computes"
+            raise LabError(problem, "use parametrizations, or remove the hooks")
         parts = {
             "attributes": self.attributes(path),
             "parameters": self.names_of(module._parameters),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from labsupport.core.description import describe
+from labsupport.core.description import describe, references
 from labsupport.data import Splits, load
 from labsupport.data.sources import absolute_name, data_folder
 from labsupport.measure.cards import clocked_columns
@@ -58,16 +58,22 @@ class Setup:
 
     @property
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that change with anything but a trial's own arguments."""
+        """Eight hexadecimal digits that change with anything but a trial's own arguments.
+
+        The code is that of this module and of the recipe's parts, with all that they import; of a
+        model `package.module:function` the trial has the name alone.
+        """
+        recipe = describe(self.recipe)
+        modules = {name.partition(":")[0] for name in references(recipe)}
         determines = {
             "data": self.splits().fingerprint,
-            "recipe": describe(self.recipe),
+            "recipe": recipe,
             "device": self.device,
             "threads": self.threads,
-            "code": code_fingerprint(("labsupport.models", "labsupport.training.loop")),
+            "code": code_fingerprint({__name__, *modules}),
             "torch": torch.__version__,
         }
-        return hashlib.sha256(json.dumps(determines).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()[:8]
 
     def splits(self, size: int = 0, crop: int = 0) -> Splits:
         """The data with images of `size`, then cropped to `crop` pixels; 0 leaves them alone."""

@@ -9,7 +9,7 @@ from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle
 from labsupport.training.seeds import fit_seeds, mean_and_spread, over_seeds
-from labsupport.training.snapshots import Snapshots
+from labsupport.training.snapshots import Snapshots, snapshots
 
 __all__ = [
     "SGD",
@@ -39,6 +39,7 @@ __all__ = [
     "no_bias_decay",
     "over_seeds",
     "predict",
+    "snapshots",
     "train_epoch",
     "train_or_load",
 ]

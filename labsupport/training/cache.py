@@ -28,6 +28,7 @@ from labsupport.training.loop import AfterStep, Score, Trained, fit, seeded
 from labsupport.training.objectives import Objective
 from labsupport.training.optimizers import Grouping
 from labsupport.training.recipe import Recipe
+from labsupport.training.snapshots import Snapshots
 from labsupport.training.sources import code_fingerprint
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -61,10 +62,14 @@ def fit_or_load(
     the seed, everything else that `fit` is given, the code of all that, torch's version, the device
     and the number of threads, since each may change the last digits. A file that cannot be read
     is trained anew. `seconds` and `history` are those of the training that took place. The file's
-    name begins with `name`, by default the network's class. Raises LabError for what has no
+    name begins with `name`, by default the network's class. Snapshots are several networks, for
+    `derive` with `snapshots`. Raises LabError for what has no
     description or cannot be saved, before anything is trained.
     """
     check_storable(model)
+    if isinstance(after_step, Snapshots):
+        problem = "snapshots of a training are several networks"
+        raise LabError(problem, "use derive(folder, snapshots, model, splits=..., ...)")
     options: dict[str, Any] = {"objective": objective, "groups": groups}
     options |= {"after_step": after_step, "score": score}
     key = _key(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import nn
+
+from labsupport.core.errors import LabError
+from labsupport.data import Splits
+from labsupport.training.loop import fit
+from labsupport.training.recipe import Recipe
+from labsupport.training.schedules import Cyclic
 
 
 class Snapshots:
@@ -14,7 +21,8 @@ class Snapshots:
 
     For a snapshot ensemble these are the ends of a cyclic schedule's cycles:
     `Snapshots(schedule.ends(recipe.steps(len(splits.train))))`. The copies, in `models`, are in
-    eval mode; a second training adds its own.
+    eval mode; a second training adds its own. `fit_or_load` keeps one network and refuses this
+    hook: use `derive(folder, snapshots, model, ...)`.
     """
 
     def __init__(self, steps: Collection[int]) -> None:
@@ -26,3 +34,16 @@ class Snapshots:
         if step in self.steps:
             copied = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
             self.models.append(copied.eval())
+
+
+def snapshots(model: nn.Module, splits: Splits[Any], recipe: Recipe, seed: int) -> nn.ModuleList:
+    """The networks at the ends of the cycles of a training, for `derive` to keep.
+
+    Raises LabError for a recipe whose schedule has no cycles.
+    """
+    if not isinstance(recipe.schedule, Cyclic):
+        problem = f"a {type(recipe.schedule).__name__} schedule has no cycles"
+        raise LabError(problem, "take Cyclic(cycles)")
+    kept = Snapshots(recipe.schedule.ends(recipe.steps(len(splits.train))))
+    fit(model, splits, recipe, seed, after_step=kept)
+    return nn.ModuleList(kept.models)

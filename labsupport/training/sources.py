@@ -18,30 +18,31 @@ OTHERS = tuple(sysconfig.get_path(place) for place in ("stdlib", "purelib", "pla
 def code_fingerprint(modules: Iterable[str]) -> str:
     """Hexadecimal digits that change with the source of `modules` or of what they import.
 
-    Imports are followed into the course and the reader's own modules, not into libraries.
+    Files are read anew each time, as a notebook may reload a module that was edited. Imports are
+    followed into the course and the reader's own modules, not into libraries.
     """
     sources = _with_imports(frozenset(modules))
     return hashlib.sha256(b"\0".join(sources[name] for name in sorted(sources))).hexdigest()
 
 
-@cache
 def _with_imports(modules: frozenset[str]) -> dict[str, bytes]:
     sources: dict[str, bytes] = {}
-    waiting = list(modules)
+    seen, waiting = set[str](), list(modules)
     while waiting:
         name = waiting.pop()
-        path = None if name in sources else _file(name)
-        if path:
+        path = None if name in seen else _file(name)
+        seen.add(name)
+        if path and path.is_file():
             sources[name] = path.read_bytes()
-            waiting += _imports(name, path)
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            waiting += _imports(package, sources[name])
     return sources
 
 
 @cache
-def _imports(name: str, path: Path) -> list[str]:
-    """Names that a module imports, and what may be a module among the names from one."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return list(_imported(ast.parse(path.read_bytes()), package))
+def _imports(package: str, source: bytes) -> list[str]:
+    """Names that a source imports, and what may be a module among the names from one."""
+    return list(dict.fromkeys(_imported(ast.parse(source), package)))
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
@@ -55,7 +56,6 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-@cache
 def _file(name: str) -> Path | None:
     """The file of a module that is the course's or the reader's own."""
     root = Path(labsupport.__file__).parent
@@ -63,10 +63,18 @@ def _file(name: str) -> Path | None:
         stem = root.joinpath(*name.split(".")[1:])
         places = (stem / "__init__.py", stem.with_suffix(".py"))
         return next((place for place in places if place.is_file()), None)
+    if _own(name.split(".", maxsplit=1)[0]) is None:  # asked first: for others it imports parents
+        return None
+    return _own(name)
+
+
+def _own(name: str) -> Path | None:
+    """The place of a module or package, unless it is a library's or has no Python source."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         return None
-    path = Path(spec.origin) if spec and spec.origin else None
-    can_be_read = path and path.suffix == ".py" and not str(path).startswith(OTHERS)
-    return path if can_be_read else None
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    place = next((Path(place) for place in places if place), None)
+    is_source = place and (place.suffix == ".py" or place.is_dir())
+    return place if is_source and not str(place).startswith(OTHERS) else None

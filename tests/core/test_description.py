@@ -85,7 +85,7 @@ def equal(a, b):
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, dict):
-        return list(a) == list(b) and all(map(equal, a.values(), b.values()))
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     return a == b or repr(sorted(map(repr, a))) == repr(sorted(map(repr, b)))
 
 
@@ -125,6 +125,13 @@ def test_a_partial_function_comes_back():
     assert norm(3).eps == 0.1
 
 
+def test_a_partial_of_any_function_has_a_description_and_comes_back_only_if_it_computes():
+    described = describe(functools.partial(outer))
+    assert described == {"$partial": ["test_description:outer", {"$tuple": []}, {}]}
+    with pytest.raises(LabError, match="does not compute"):
+        restore(described)
+
+
 def test_what_is_read_is_readable():
     assert describe(Plan(Rate(0.5), steps=(1,))) == {
         "$dataclass": [
@@ -144,6 +151,7 @@ def test_values_that_are_the_same_to_a_reader_have_the_same_description():
     pairs = {"a": 1, "b": [2]}
     assert describe(OrderedDict(pairs)) == describe(MappingProxyType(pairs)) == pairs
     assert describe({3, 1, 2}) == describe({2, 3, 1})
+    assert describe({3: "a", 1: "b"}) == describe({1: "b", 3: "a"})
 
 
 def test_a_set_has_the_same_description_in_every_process():
@@ -164,10 +172,9 @@ def test_different_values_have_different_descriptions():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (lambda x: x, "cannot be found by its name"),
+        (lambda x: x, "a lambda has no name"),
         (outer(), "cannot be found by its name"),
         (functools.partial(print, "x"), "cannot be found|for networks"),
-        (functools.partial(outer), "does not compute"),
         (np.zeros(3), "has no description"),
         (torch.zeros(3), "has no description"),
         (object(), "has no description"),

@@ -1,10 +1,13 @@
 import errno
+import os
 import threading
 
 import pytest
+import torch
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import append_line, atomic_write, write_text
+from labsupport.core.tensors import write_tensors
 
 
 def test_writes_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
@@ -23,6 +26,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
         raise failure
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")
+def test_a_file_has_the_permissions_that_new_files_have(tmp_path):
+    (tmp_path / "usual").touch()
+    write_tensors(tmp_path / "net", {"a": torch.zeros(1)}, {})
+    assert (tmp_path / "net").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_two_writers_of_one_process_do_not_collide(tmp_path):

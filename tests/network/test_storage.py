@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stored_networks import Odd, Tied, branched, branchy, images, lstm, networks, small
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils import prune
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import read_tensors, write_tensors
+from labsupport.models.registry import build
+from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import check_storable, file_bytes, load, read_about, save
 
 NAMES = (
@@ -177,10 +180,9 @@ def test_a_recurrent_network_comes_back(path):
     assert torch.equal(net(x)[0], load(path)(x)[0])
 
 
-def test_gradients_hooks_and_modes_are_not_kept(path):
+def test_gradients_and_modes_are_not_kept(path):
     net = small().train()
     net(images("plain")).sum().backward()
-    net.register_forward_hook(lambda *_: torch.zeros(1))
     save(net, path)
     kept = load(path)
     assert not kept.training
@@ -322,6 +324,10 @@ CALLS = [
     {"op": "call_function", "target": "torch.serialization:load", "args": ["x"]},
     {"op": "call_function", "target": "_operator:methodcaller", "args": ["x"]},
     {"op": "call_function", "target": "labsupport.core.files:write_text", "args": ["x", "y"]},
+    {"op": "call_function", "target": "labsupport.models.registry:build", "args": ["os:abort"]},
+    {"op": "call_function", "target": "torch:from_file", "args": ["x"]},
+    {"op": "call_function", "target": "builtins:getattr", "args": [{"$node": "x"}, "tofile"]},
+    {"op": "call_function", "target": "builtins:getattr", "args": [{"$node": "x"}, "apply_"]},
     {"op": "call_function", "target": "torch:relu", "args": [{"$reference": "torch:relu"}]},
     {"op": "call_function", "target": "torch:relu", "kwargs": {"a=1, b": 1}},
     {"op": "call_method", "target": "__class__", "args": [{"$node": "x"}]},
@@ -342,6 +348,15 @@ def test_a_graph_that_reaches_beyond_tensors_is_refused(made, path, call):
     rewritten(path, lambda header: header["network"][""]["graph"].insert(1, graph))
     with pytest.raises(LabError):
         load(path)
+
+
+def test_a_graph_that_would_unpickle_a_file_is_refused(path):
+    graph = fx.Graph()
+    graph.placeholder("x")
+    arguments = ("pandas.io.pickle:read_pickle", (1, 2, 2), 10)
+    graph.output(graph.call_function(build, arguments, {"filepath_or_buffer": "harm.pkl"}))
+    with pytest.raises(LabError, match=r"calls labsupport\.models\.registry:build"):
+        save(fx.GraphModule(nn.Module(), graph), path)
 
 
 # What cannot be saved, and why.
@@ -367,7 +382,7 @@ def test_a_class_that_another_process_cannot_import_is_refused(path, monkeypatch
 @pytest.mark.parametrize(
     ("attribute", "problem"),
     [
-        (lambda x: x, "cannot be found by its name"),
+        (lambda x: x, "a lambda has no name"),
         (object(), "has no description"),
         (print, "not for networks|cannot be found"),
         ([nn.ReLU()], "outside the network's children"),
@@ -380,6 +395,23 @@ def test_an_attribute_that_no_file_can_hold_is_refused_by_name(path, attribute, 
     with pytest.raises(LabError, match=problem):
         save(net, path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda layer: layer.register_forward_hook(lambda *call: 0 * call[2]),
+        lambda layer: layer.register_forward_pre_hook(lambda *_: None),
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        nn.utils.spectral_norm,
+    ],
+)
+def test_a_network_with_hooks_is_refused(path, hook):
+    net = nn.Sequential(nn.Linear(4, 3))
+    hook(net[0])
+    for refuse in (lambda: save(net, path), lambda: check_storable(net), lambda: fingerprint(net)):
+        with pytest.raises(LabError, match=r"0 has hooks.*use parametrizations"):
+            refuse()
 
 
 def test_a_layer_without_a_shape_is_refused(path):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -6,8 +6,16 @@ import torch
 
 from labsupport.core.errors import LabError
 from labsupport.measure import formulas
-from labsupport.sweep import Setup, clock_trials
-from labsupport.training import Recipe, evaluate
+from labsupport.sweep import Setup, clock_trials, networks
+from labsupport.training import Recipe, evaluate, sources
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A reader's own augmentation."""
+
+    def __call__(self, x):
+        return x
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,16 @@ def test_the_fingerprint_changes_with_all_that_a_trial_does_not_name(setup):
     ]
     assert len({setup.fingerprint, *(other.fingerprint for other in others)}) == 5
     assert replace(setup, cache=Path("elsewhere")).fingerprint == setup.fingerprint
+
+
+def test_the_fingerprint_stands_on_the_code_of_figures_and_of_the_recipe(setup, monkeypatch):
+    asked = []
+    monkeypatch.setattr(networks, "code_fingerprint", lambda names: str(asked.append(names)))
+    assert replace(setup, recipe=Recipe(augmentation=(Blank(),))).fingerprint
+    assert "test_networks" in asked[0]
+    found = sources._with_imports(frozenset(asked[0]))
+    parts = ("cost", "operators", "counting", "storage", "structure")
+    assert {f"labsupport.network.{part}" for part in parts} <= found.keys()
 
 
 def test_folders_are_the_same_from_anywhere(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import copy
+import importlib
+import sys
 import threading
 from dataclasses import dataclass, replace
 
@@ -17,14 +19,17 @@ from labsupport.network.storage import read_about
 from labsupport.training import (
     SGD,
     Constant,
+    Cyclic,
     Recipe,
     Shift,
+    Snapshots,
     Step,
     cache,
     derive,
     evaluate,
     fit_or_load,
     no_bias_decay,
+    snapshots,
     train_or_load,
 )
 
@@ -200,6 +205,32 @@ def test_what_cannot_be_kept_is_refused_before_it_is_trained(tmp_path, splits, m
             fit_or_load(splits=splits, folder=tmp_path, **BASE | wrong)
 
 
+def test_snapshots_are_derived_and_not_fitted(tmp_path, splits):
+    with pytest.raises(LabError, match=r"several networks.*use derive"):
+        fit_or_load(splits=splits, folder=tmp_path, **BASE | {"after_step": Snapshots([1])})
+    given = {"splits": splits, "recipe": Recipe(2, 32, schedule=Cyclic(2), keep="last"), "seed": 0}
+    first, second = (derive(tmp_path, snapshots, net(), **given).network for _ in range(2))
+    assert len(first) == len(second) == 2
+    assert torch.equal(first[1](splits.test.x), second[1](splits.test.x))
+    with pytest.raises(LabError, match="has no cycles"):
+        snapshots(net(), splits, ONCE, 0)
+
+
+def test_an_edited_module_that_is_reloaded_makes_another_network(tmp_path, monkeypatch):
+    source = "import copy\ndef grown(net):\n    net = copy.deepcopy(net)\n"
+    source += "    net[1].weight.data.fill_({})\n    return net\n"
+    path = tmp_path / "my_growth.py"
+    path.write_text(source.format(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("my_growth")
+    before = derive(tmp_path, module.grown, net()).network
+    path.write_text(source.format(20))
+    after = derive(tmp_path, importlib.reload(module).grown, net()).network
+    del sys.modules["my_growth"]
+    assert (before[1].weight == 1).all()
+    assert (after[1].weight == 20).all()
+
+
 def test_images_on_disk_are_told_apart_by_their_rows(tmp_path):
     recipe = Recipe(epochs=1, batch_size=500)
     splits = stream("mnist5k", max_train=100)
@@ -272,7 +303,7 @@ def test_the_key_of_a_derived_network_changes_with_all_that_determines_it(
 def test_what_is_no_network_or_has_no_name_is_not_derived(tmp_path):
     with pytest.raises(LabError, match="a float cannot be kept"):
         derive(tmp_path, accuracy, net())
-    with pytest.raises(LabError, match="cannot be found by its name"):
+    with pytest.raises(LabError, match="a lambda has no name"):
         derive(tmp_path, lambda model: model, net())
     with pytest.raises(LabError, match="has no description"):
         derive(tmp_path, scaled, net(), by=object())

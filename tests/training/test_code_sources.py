@@ -28,25 +28,19 @@ def modules(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def fresh(*names):
-    for cached in (sources._with_imports, sources._imports, sources._file):
-        cached.cache_clear()
-    return code_fingerprint(names)
-
-
 def test_imports_are_followed_into_the_course_and_not_into_libraries(modules):
     found = sources._with_imports(frozenset({"my_loss"}))
     assert sorted(found) == ["labsupport.core.errors", "my_loss", "my_parts", "my_parts.piece"]
 
 
 def test_it_changes_with_what_is_imported_and_with_nothing_else(modules):
-    before = fresh("my_loss")
-    assert fresh("my_loss") == before
+    before = code_fingerprint(["my_loss"])
+    assert code_fingerprint(["my_loss"]) == before
     (modules / "my_other.py").write_text("changed = True\n")
-    assert fresh("my_loss") == before
-    assert fresh("my_loss", "my_other") != before
+    assert code_fingerprint(["my_loss"]) == before
+    assert code_fingerprint(["my_loss", "my_other"]) != before
     (modules / "my_parts" / "piece.py").write_text("changed = True\n")
-    assert fresh("my_loss") != before
+    assert code_fingerprint(["my_loss"]) != before
 
 
 def test_training_stands_on_data_and_on_no_method():
