@@ -13,8 +13,12 @@ import pytest
 from labsupport.sweep import SCHEDULER, Sweep, executors, workers
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "slurm_cluster.py"
-# What SLURM's commands do, for the script: start a job in a session of its own, and end it.
-SBATCH = '#!/bin/sh\nsetsid sh "$1" >"$1.log" 2>&1 &\necho "Submitted batch job $!"\n'
+# What SLURM's commands do, for the script: start a job in a session of its own, and end it. A job
+# is a copy, as SLURM makes one: the script is removed as soon as it is submitted.
+SBATCH = (
+    '#!/bin/sh\njob=$(mktemp) && cp "$1" "$job"\nsetsid sh "$job" >"$job.log" 2>&1 &\n'
+    'echo "Submitted batch job $!"\n'
+)
 SCANCEL = '#!/bin/sh\nfor job; do kill -TERM -- "-$job"; done\n'
 
 
@@ -83,6 +87,7 @@ def test_the_script_prints_an_address_where_its_jobs_work(tmp_path, monkeypatch)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers know this module
+    monkeypatch.setenv(executors.WAIT, "120")
     command = [sys.executable, str(SCRIPT), "--jobs", "2", "--interface", "lo"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed_ctrl_c

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from made_rules import same, snapshot, toy_images, toy_network, used
 from torch import nn
 from torch.nn.functional import avg_pool2d, linear
+from torch.nn.modules.module import register_module_forward_hook
 
 from labsupport import models
 from labsupport.core.errors import LabError
@@ -149,7 +150,12 @@ def test_dropout_is_off_in_answers_and_features_whatever_the_mode(layer):
 
 def test_features_are_made_batch_by_batch(trained):
     sizes = []
-    hook = trained[0].register_forward_hook(lambda module, args, out: sizes.append(len(out)))
+
+    def note(module, _inputs, out):
+        if isinstance(module, nn.Conv2d):
+            sizes.append(len(out))
+
+    hook = register_module_forward_hook(note)
     fit_rules(trained, 2, TRAIN, SHORT)
     hook.remove()
     assert max(sizes) == 100
