@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import torch
+from made_nets import Residual
 from made_rules import toy_images, toy_network
-from torch import nn
 
 from labsupport.data import Splits
 from labsupport.methods import early_exit, pruning, surgery
@@ -24,31 +24,6 @@ def toy_splits():
     """Three classes of 8 x 8 images, a few dozen in each part."""
     train, val, test = (toy_images(n, seed) for seed, n in enumerate((48, 24, 24)))
     return Splits("toy", train, val, test, ("low", "middle", "high"), (0.0,), (1.0,), "toy")
-
-
-class Block(nn.Module):
-    """A residual block with batch norms."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(width, 5, 3, padding=1), nn.BatchNorm2d(5)
-        self.conv2, self.norm2 = nn.Conv2d(5, width, 3, padding=1), nn.BatchNorm2d(width)
-
-    def forward(self, x):
-        return torch.relu(self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x))))) + x)
-
-
-class Residual(nn.Module):
-    """A stem, two blocks on the same channels, global average, one linear layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(1, 6, 3, padding=1)
-        self.first, self.second = Block(6), Block(6)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.head(self.second(self.first(self.stem(x))).mean((2, 3)))
 
 
 def prune(model):
