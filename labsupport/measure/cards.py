@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from torch import nn
 
 from labsupport.data import Splits
-from labsupport.measure.clocking import Clocking
+from labsupport.measure.clocking import ANCHOR, Clocking
 from labsupport.measure.latency import clock
 from labsupport.measure.memory import inference_peak, training_peak
-from labsupport.network.cost import parameter_count, predict_with_cost
+from labsupport.network.calls import device_of
+from labsupport.network.cost import Cost, predict_with_cost
 from labsupport.network.storage import file_bytes
+from labsupport.network.weights import weights_of
+from labsupport.runtimes.runtime import runtime_of
 
-Figures = dict[str, float | int]
+SINGLE_CALLS, LARGE_CALLS = 10, 3  # clocked in each round
+
+Figures = dict[str, float | int | str | None]
 
 
 def measure(
@@ -27,48 +32,75 @@ def measure(
 ) -> dict[str, Figures]:
     """The figures of each network for `Results.score`, networks clocked against each other.
 
-    Accuracy, agreement (with the first network) and the mean MACs of an image are on the test
-    part; latencies are for one image and for `large_batch` images, training memory for a step of
-    `train_batch`.
+    The first network is the base of all. Accuracy, agreement with the base and the mean cost of an
+    image are on the test part; latencies are for one image and for `large_batch` images, training
+    memory for a step of `train_batch`.
     """
-    figures, answers = {}, {}
+    figures: dict[str, Figures] = {}
+    answers = {}
+    base = next(iter(models))
     for name, model in models.items():
         logits, cost = predict_with_cost(model, splits.test)
-        answers[name] = logits.argmax(1)
-        figures[name] = _sizes(model, splits, train_batch) | {"macs": round(cost.fp_macs)}
-    first = next(iter(answers.values()))
-    for name, labels in answers.items():
-        figures[name]["accuracy"] = (labels == splits.test.y).double().mean().item()
-        figures[name]["agreement"] = (labels == first).double().mean().item()
+        answers[name] = labels = logits.argmax(1)
+        figures[name] = {
+            "base": base,
+            "threads": threads,
+            "accuracy": (labels == splits.test.y).double().mean().item(),
+            "agreement": (labels == answers[base]).double().mean().item(),
+            **counted_columns(model, cost),
+            **_peaks(model, splits, train_batch),
+        }
     large = splits.test.take(large_batch).x
     for size, x in (("b1", large[:1]), ("large", large)):
-        clocking = clock(models, x, rounds=rounds, threads=threads)
+        calls = SINGLE_CALLS if len(x) == 1 else LARGE_CALLS
+        clocking = clock(models, x, rounds=rounds, calls=calls, threads=threads)
         for name in models:
             figures[name] |= clocked_columns(clocking, name, size)
     return {name: row | {"large_batch": len(large)} for name, row in figures.items()}
 
 
-def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -> Figures:
-    """A scorecard's latency, spread and noise in ms, of what was clocked under `name`.
-
-    `size` ("b1" or "large") goes into the columns' names. Where a clocked call ran `images` inputs
-    one by one, as in `clock_stream`, the figures are for one of them. Raises LabError for a name
-    that was not clocked.
-    """
-    median = clocking.median_ms(name)
-    (row,) = clocking.table.query("name == @name").to_dict("records")
+def counted_columns(model: nn.Module, cost: Cost) -> Figures:
+    """What a scorecard says of a network that costs so much: engine, weights, work and bytes."""
+    weights, runtime = weights_of(model), runtime_of(model)
     return {
-        f"latency_{size}_ms": median / images,
-        f"latency_{size}_iqr_ms": row["iqr_ms"] / images,
-        f"latency_{size}_noise_ms": row["noise_ms"] / images,
+        "runtime": runtime.name,
+        "device": device_of(model).type,
+        "weight_bits": weights.bits,
+        "activation_bits": weights.activation_bits,
+        "parameters": weights.count,
+        "macs": cost.fp_macs,
+        "int8_macs": cost.int8_macs,
+        "binary_ops": cost.binary_ops,
+        "additions": cost.additions,
+        "lookups": cost.lookups,
+        "disk_bytes": file_bytes(model),
+        "resident_bytes": runtime.resident_bytes(model),
     }
 
 
-def _sizes(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
-    batch = splits.train.take(train_batch)
+def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -> Figures:
+    """A scorecard's latency in ms with its spread, and its ratios, of what was clocked as `name`.
+
+    `size` ("b1" or "large") goes into the columns' names. Where a clocked call ran `images` inputs
+    one by one, as in `clock_stream`, latency, spread and the ratio to the anchor are for one of
+    them. Raises LabError for a name that was not clocked.
+    """
+    median = clocking.median_ms(name)
+    (row,) = clocking.table.query("name == @name").to_dict("records")
+    ratio = clocking.ratio(name, clocking.base)
     return {
-        "parameters": parameter_count(model),
-        "disk_bytes": file_bytes(model),
-        "memory_train_bytes": training_peak(model, batch.x, batch.y).total,
+        f"latency_{size}_ms": median / images,
+        f"latency_{size}_iqr_ms": row["iqr_ms"] / images,
+        f"latency_{size}_anchor_ratio_clocked": clocking.ratio(name, ANCHOR).value / images,
+        **ratio.columns(f"latency_{size}_base_ratio"),
+    }
+
+
+def _peaks(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
+    batch = splits.train.take(train_batch)
+    trains = any(parameter.requires_grad for parameter in model.parameters())
+    peak = training_peak(model, batch.x, batch.y).total if trains else None
+    return {
+        "memory_train_bytes": peak,
         "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
     }

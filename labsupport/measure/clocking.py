@@ -1,93 +1,93 @@
-"""The one clock: calls in turn, in shuffled rounds, each with its own A/A noise floor."""
+"""The one clock: calls in turn, in shuffled rounds, each round on copies of its own.
+
+Where a copy of a network lies in memory changes its time by some percent, for as long as it lies
+there (T. Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", ASPLOS
+2009). So a network is clocked as several copies, one a round, and intervals are over rounds. Every
+clocking also clocks the anchor, LeNet-5 on one image: milliseconds of two clockings cannot be
+compared, ratios to the anchor can.
+"""
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import bootstrap
+from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
-from labsupport.network.calls import synchronize
-from labsupport.network.modes import no_garbage_collection, on_threads, set_threads
+from labsupport.measure.intervals import Interval, median_interval
+from labsupport.models import build
+from labsupport.network.calls import run, synchronize
+from labsupport.network.modes import no_garbage_collection, on_threads
+from labsupport.runtimes.runtime import TORCH, Runtime, runtime_of
 
-RESAMPLES = 2000
+ANCHOR = "anchor"
+ANCHOR_CALLS = 10
+ANCHOR_SHAPE = (1, 28, 28)
 CPU = torch.device("cpu")
+LARGEST_GAP = 2**18  # bytes left between the copies of one round and the next
+
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What is clocked in turn with others: a call, how many images it handles, its threads."""
+    """What is clocked in turn with others.
 
-    call: Callable[[], object]
+    `make` gives a call for each round, of a fresh copy where a network is called. A call handles
+    `batch` images on `threads` threads of `runtime`.
+    """
+
+    make: Callable[[], Call]
     batch: int = 1
     threads: int = 1
     device: torch.device = CPU
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of times with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+    runtime: Runtime = TORCH
 
 
 @dataclass(frozen=True)
 class Clocking:
     """Times of interleaved calls.
 
-    `samples` has a row per clocked call (name, round, ns). `turns` are what was clocked, by name.
+    `samples` has a row per clocked call (name, round, ns), those of the anchor among them. `turns`
+    are what was clocked, by name; the first is the base of the others.
     """
 
     samples: pd.DataFrame
     turns: Mapping[str, Turn]
 
     @property
-    def table(self) -> pd.DataFrame:
-        """A row per name: median and spread of a call, time per image, and its noise floor."""
-        return pd.DataFrame([self._row(name, turn) for name, turn in self.turns.items()])
+    def base(self) -> str:
+        """The name that others are compared with."""
+        return next(iter(self.turns))
 
     @property
-    def noise_pct(self) -> float:
-        """The A/A difference of the first name, in percent of its median."""
-        first = next(iter(self.turns))
-        return 100 * self.noise_ms(first) / self.median_ms(first)
-
-    def noise_ms(self, name: str) -> float:
-        """The A/A difference: the median of the even rounds against that of the odd ones.
-
-        Both halves clocked the same thing, taking turns, so whatever differs is noise. NaN for a
-        single round.
-        """
-        times = self._ms(name)
-        halves = times.groupby(self.samples.loc[times.index, "round"] % 2).median()
-        return abs(halves.iloc[0] - halves.iloc[1]) if len(halves) == 2 else float("nan")
+    def table(self) -> pd.DataFrame:
+        """A row per name: median of a call with its interval, spread, time per image, ratios."""
+        return pd.DataFrame([self._row(name, turn) for name, turn in self.turns.items()])
 
     def median_ms(self, name: str) -> float:
         """Median time of a call. Raises LabError for a name that was not clocked."""
         return float(self._ms(name).median())
 
-    def ratio(self, slower: str, faster: str) -> Ratio:
+    def interval_ms(self, name: str) -> Interval:
+        """The median over rounds of a call's time, with its 95 % interval, in milliseconds."""
+        return median_interval(self._round_medians(name))
+
+    def ratio(self, slower: str, faster: str) -> Interval:
         """How many times longer `slower` takes than `faster`.
 
-        Each round gives the ratio of its two medians, taken within moments of each other; the
-        value is the median over rounds, the interval its bootstrap.
+        Each round gives the ratio of its two medians, taken within moments of each other on copies
+        of its own; the value is the median over rounds.
         """
-        rounds = self._round_medians(slower) / self._round_medians(faster)
-        value = float(np.median(rounds))
-        if len(rounds) == 1:  # nothing to draw from
-            return Ratio(value, value, value)
-        drawn = bootstrap(
-            (rounds,), np.median, n_resamples=RESAMPLES, method="percentile", rng=0
-        ).confidence_interval
-        return Ratio(value, float(drawn.low), float(drawn.high))
+        return median_interval(self._round_medians(slower) / self._round_medians(faster))
 
     def _ms(self, name: str) -> pd.Series[float]:
         times = self.samples.loc[self.samples["name"] == name, "ns"] / 1e6
@@ -100,7 +100,7 @@ class Clocking:
         return times.groupby(self.samples.loc[times.index, "round"]).median().to_numpy()
 
     def _row(self, name: str, turn: Turn) -> dict[str, object]:
-        times = self._ms(name)
+        times, interval = self._ms(name), self.interval_ms(name)
         p05, p25, median, p75, p95 = times.quantile([0.05, 0.25, 0.5, 0.75, 0.95])
         return {
             "name": name,
@@ -108,55 +108,104 @@ class Clocking:
             "threads": turn.threads,
             "calls": len(times),
             "median_ms": median,
+            "low_ms": interval.low,
+            "high_ms": interval.high,
             "iqr_ms": p75 - p25,
             "p05_ms": p05,
             "p95_ms": p95,
             "image_ms": median / turn.batch,
             "images_fps": 1000 * turn.batch / median,
-            "noise_ms": self.noise_ms(name),
-            "noise_pct_clocked": 100 * self.noise_ms(name) / median,
+            **self.ratio(name, ANCHOR).columns("anchor_ratio"),
+            **self.ratio(name, self.base).columns("base_ratio"),
         }
 
 
 def clock_turns(
-    turns: Mapping[str, Turn], *, rounds: int = 20, calls: int = 10, warmup: int = 5
+    turns: Mapping[str, Turn], *, rounds: int = 20, calls: int = 10, warmup: int = 2
 ) -> Clocking:
-    """Clock turns against each other: the one clock all others are built on.
+    """Clock turns and the anchor against each other: the one clock all others are built on.
 
-    Every round gives each turn `calls` clocked calls, in an order shuffled anew, so that no turn
-    profits from a quiet machine or always follows the same neighbor.
+    Every round makes the calls anew and gives each turn `warmup` of them off the clock and `calls`
+    on it. The order changes from round to round, so that no turn profits from a quiet machine,
+    from its place in memory, or from its neighbor. Raises LabError for a turn called "anchor".
     """
     if not turns or min(rounds, calls) < 1 or warmup < 0:
         raise LabError("nothing to clock", "give a model, and at least one round of one call")
-    order = random.Random(0)
+    if ANCHOR in turns:
+        raise LabError(f"what is clocked cannot be called {ANCHOR}", "choose another name")
+    device = next(iter(turns.values())).device
+    all_turns = dict(turns) | {ANCHOR: Turn(_anchor(device), device=device)}
+    numbers = dict.fromkeys(turns, calls) | {ANCHOR: max(calls, ANCHOR_CALLS)}
+    chance = random.Random(0)
+    gaps: list[Tensor] = []  # kept to the end, so that no round gets the memory of another
     rows: list[tuple[str, int, int]] = []
     with on_threads(torch.get_num_threads()), no_garbage_collection():
-        for turn in turns.values():
-            warm(turn, warmup)
         for round_ in range(rounds):
-            for name in order.sample(sorted(turns), len(turns)):
-                rows += [(name, round_, ns) for ns in _clocked(turns[name], calls)]
+            gc.collect()
+            made = _made_anew(all_turns, chance, gaps)
+            for name in chance.sample(sorted(made), len(made)):
+                times = _clocked(all_turns[name], made[name], numbers[name], warmup)
+                rows += [(name, round_, ns) for ns in times]
     return Clocking(pd.DataFrame(rows, columns=["name", "round", "ns"]), dict(turns))
 
 
-def warm(turn: Turn, calls: int) -> None:
-    """Call a turn off the clock, on its threads."""
-    set_threads(turn.threads)
-    for _ in range(calls):
-        turn.call()
+def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:
+    """The inference of a model on the batch x as a turn: of a new copy each round."""
+    runtime = runtime_of(model)
+
+    def make() -> Call:
+        copied, images = runtime.replica(model, threads), x.clone()
+        return lambda: run(copied, images)
+
+    return Turn(make, len(x), threads, x.device, runtime)
 
 
-def _clocked(turn: Turn, calls: int) -> list[int]:
-    """Nanoseconds of each call of one turn."""
-    # One call off the clock: it brings back into the caches what the turn before pushed out.
-    warm(turn, 1)
-    return [elapsed_ns(turn) for _ in range(calls)]
-
-
-def elapsed_ns(turn: Turn) -> int:
+def elapsed_ns(call: Call, device: torch.device) -> int:
     """Nanoseconds of one call, the accelerator's work included."""
-    synchronize(turn.device)
+    synchronize(device)
     start = time.perf_counter_ns()
-    turn.call()
-    synchronize(turn.device)
+    call()
+    synchronize(device)
     return time.perf_counter_ns() - start
+
+
+def _made_anew(
+    turns: Mapping[str, Turn], chance: random.Random, gaps: list[Tensor]
+) -> dict[str, Call]:
+    """The calls of a round, made in an order and at places in memory that chance decides."""
+    made = {}
+    for name in chance.sample(sorted(turns), len(turns)):
+        gaps.append(torch.ones(chance.randrange(64, LARGEST_GAP), dtype=torch.uint8))
+        made[name] = turns[name].make()
+    return made
+
+
+def _clocked(turn: Turn, call: Call, calls: int, warmup: int) -> list[int]:
+    """Nanoseconds of each clocked call of one turn."""
+    turn.runtime.set_threads(turn.threads)
+    for _ in range(warmup):
+        call()
+    return [elapsed_ns(call, turn.device) for _ in range(calls)]
+
+
+@lru_cache(maxsize=1)
+def _lenet5() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build("lenet5", ANCHOR_SHAPE, 10).eval()
+
+
+def _anchor(device: torch.device) -> Callable[[], Call]:
+    """Makes the call of the anchor: LeNet-5 with weights of seed 0 on one gray image."""
+    model, x = _lenet5().to(device), torch.full((1, *ANCHOR_SHAPE), 0.5, device=device)
+
+    def make() -> Call:
+        copied, image = TORCH.replica(model, 1), x.clone()
+        return lambda: _without_gradients(copied, image)
+
+    return make
+
+
+def _without_gradients(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return run(model, x)

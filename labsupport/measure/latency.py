@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.measure.clocking import (
     CPU,
+    Call,
     Clocking,
     Turn,
     clock_turns,
     elapsed_ns,
-    warm,
+    inference,
 )
 from labsupport.network.calls import run
 from labsupport.network.modes import evaluating, no_garbage_collection, on_threads
+from labsupport.runtimes.runtime import runtime_of
 
 
 def clock(
@@ -29,7 +31,7 @@ def clock(
     *,
     rounds: int = 20,
     calls: int = 10,
-    warmup: int = 5,
+    warmup: int = 2,
     threads: int = 1,
 ) -> Clocking:
     """Clock the inference of models on the batch x (or on a batch of their own each, by name).
@@ -45,17 +47,22 @@ def clock(
 
 
 def clock_calls(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[str, Call],
     *,
     batch: int = 1,
     rounds: int = 20,
     repeats: int = 10,
-    warmup: int = 5,
+    warmup: int = 2,
     threads: int = 1,
     device: torch.device = CPU,
 ) -> Clocking:
-    """Clock any functions against each other, for instance training steps on `batch` images."""
-    turns = {name: Turn(call, batch, threads, device) for name, call in calls.items()}
+    """Clock any functions against each other, for instance training steps on `batch` images.
+
+    They are called as they are: unlike a network's, their memory stays where it lies.
+    """
+    turns = {
+        name: Turn(partial(_itself, call), batch, threads, device) for name, call in calls.items()
+    }
     return clock_turns(turns, rounds=rounds, calls=repeats, warmup=warmup)
 
 
@@ -70,11 +77,7 @@ def clock_stream(
     """
     if not len(x):
         raise LabError("a stream without images", "give at least one")
-    images = torch.split(x, 1)
-    turns = {
-        name: Turn(partial(_one_by_one, model, images), len(x), threads, x.device)
-        for name, model in models.items()
-    }
+    turns = {name: _stream(model, x, threads) for name, model in models.items()}
     with evaluating(*models.values()), torch.inference_mode():
         return clock_turns(turns, rounds=rounds, calls=1, warmup=1)
 
@@ -108,14 +111,23 @@ def batch_sweep(
         return clock_turns(turns, rounds=rounds, calls=calls)
 
 
+def _itself(call: Call) -> Call:
+    return call
+
+
+def _stream(model: nn.Module, x: Tensor, threads: int) -> Turn:
+    """The inference of a model on all images of x, one by one: of a new copy each round."""
+    runtime = runtime_of(model)
+
+    def make() -> Call:
+        return partial(_one_by_one, runtime.replica(model, threads), x.clone().split(1))
+
+    return Turn(make, len(x), threads, x.device, runtime)
+
+
 def _one_by_one(model: nn.Module, images: Sequence[Tensor]) -> None:
     for image in images:
         run(model, image)
-
-
-def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:
-    """The inference of a model on the batch x as a turn."""
-    return Turn(lambda: run(model, x), len(x), threads, x.device)
 
 
 def time_each_image(
@@ -127,8 +139,9 @@ def time_each_image(
     """
     samples = [x[i : i + 1] for i in range(len(x))]
     with evaluating(model), torch.inference_mode(), on_threads(threads), no_garbage_collection():
-        warm(inference(model, samples[0], threads=threads), warmup)
-        times = [elapsed_ns(inference(model, sample)) for sample in samples]
+        for _ in range(warmup):
+            run(model, samples[0])
+        times = [elapsed_ns(partial(run, model, sample), x.device) for sample in samples]
     return pd.DataFrame({"sample": range(len(times)), "latency_ms": np.array(times) / 1e6})
 
 

@@ -18,6 +18,7 @@ from labsupport.data import Batched
 from labsupport.network.calls import example, is_leaf, kind_of
 from labsupport.network.counting import Call, HasCost, count_calls
 from labsupport.network.operators import Cost
+from labsupport.network.weights import parameter_count
 
 __all__ = [
     "Cost",
@@ -87,11 +88,6 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
 
     count_calls(model, _static_example(model, input_shape), record)
     return pd.DataFrame(rows + _uncalled_rows(model, seen), columns=COLUMNS)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Elements of all parameters; those that layers share count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _pass(model: nn.Module, x: Tensor) -> tuple[Tensor, Cost]:

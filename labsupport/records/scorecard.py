@@ -16,10 +16,15 @@ class Scorecard:
     """What one network costs and gives, with the unit in the column's name.
 
     Counted figures (parameters, MACs, bytes) repeat exactly; clocked ones (names that end in
-    `_ms`, `_us`, `_seconds`, `_fps` or `_clocked`) depend on the machine and its load. A MAC is
-    one multiply-accumulate. `agreement` is the share of test images on which the network answers
-    as the original one. Latencies are medians with their interquartile range; the noise columns
-    are the difference between two runs of the same network. None means not measured.
+    `_ms`, `_us`, `_seconds`, `_fps` or `_clocked`) depend on the machine and its load. `base` is
+    the variant that a row is compared with: `agreement` is the share of test images on which both
+    answer alike, `..._base_ratio_clocked` the time over that of the base with its 95 % interval,
+    from one clocking. `..._anchor_ratio_clocked` is the time over that of the course's anchor,
+    LeNet-5 on one image: rows of several clockings are compared by it. Costs are means over the
+    test images: a MAC is one multiply-accumulate, of floats in `macs`. Bits are means over the
+    weights, of these and of what they multiply. `disk_bytes` is the network's file,
+    `resident_bytes` what lies in memory between two calls. Latencies are medians with their
+    interquartile range. None means not measured.
     """
 
     lab: str
@@ -28,18 +33,36 @@ class Scorecard:
     dataset: str
     profile: str
     seed: int
+    network: str | None = None
+    base: str | None = None
+    runtime: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    weight_bits: float | None = None
+    activation_bits: float | None = None
     accuracy: float | None = None
     agreement: float | None = None
     parameters: int | None = None
-    macs: int | None = None
+    macs: float | None = None
+    int8_macs: float | None = None
+    binary_ops: float | None = None
+    additions: float | None = None
+    lookups: float | None = None
     disk_bytes: int | None = None
+    resident_bytes: int | None = None
     latency_b1_ms: float | None = None
     latency_b1_iqr_ms: float | None = None
-    latency_b1_noise_ms: float | None = None
+    latency_b1_anchor_ratio_clocked: float | None = None
+    latency_b1_base_ratio_clocked: float | None = None
+    latency_b1_base_ratio_low_clocked: float | None = None
+    latency_b1_base_ratio_high_clocked: float | None = None
     large_batch: int | None = None
     latency_large_ms: float | None = None
     latency_large_iqr_ms: float | None = None
-    latency_large_noise_ms: float | None = None
+    latency_large_anchor_ratio_clocked: float | None = None
+    latency_large_base_ratio_clocked: float | None = None
+    latency_large_base_ratio_low_clocked: float | None = None
+    latency_large_base_ratio_high_clocked: float | None = None
     memory_train_bytes: int | None = None
     memory_infer_bytes: int | None = None
     train_seconds: float | None = None

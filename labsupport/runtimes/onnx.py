@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnxruntime
 import torch
@@ -22,8 +22,28 @@ from labsupport.core.files import atomic_write
 from labsupport.network.calls import example
 from labsupport.network.cost import Cost, cost
 from labsupport.network.modes import some_threads
+from labsupport.network.weights import Weights, weights_of
+from labsupport.runtimes.runtime import Runtime
 
-COST = "labs.cost"  # the metadata that holds the cost of one example
+# The metadata that hold the cost of one example, and what the weights were.
+COST, WEIGHTS = "labs.cost", "labs.weights"
+
+
+class Onnxruntime:
+    """onnxruntime on the CPU: each network has a session with threads of its own."""
+
+    name = "onnxruntime"
+
+    def replica(self, network: nn.Module, threads: int) -> nn.Module:
+        """A copy with a session of its own, on so many threads."""
+        return cast(OnnxNetwork, network).on_threads(threads)
+
+    def set_threads(self, threads: int) -> None:
+        """Nothing to do: a session has had its threads since it was made."""
+
+    def resident_bytes(self, network: nn.Module) -> int:
+        """Bytes of the file, which holds the weights once; what a session repacks is not known."""
+        return cast(OnnxNetwork, network).file.nbytes
 
 
 class OnnxNetwork(nn.Module):
@@ -35,6 +55,7 @@ class OnnxNetwork(nn.Module):
     """
 
     file: Tensor
+    runtime: Runtime = Onnxruntime()
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__()
@@ -67,10 +88,38 @@ class OnnxNetwork(nn.Module):
 
     def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
         """As it was counted before the export. Raises LabError where the file does not say."""
+        return Cost(**self._metadata(COST, "what it costs")) * len(x)
+
+    def on_threads(self, threads: int) -> OnnxNetwork:
+        """A copy with a session of its own. Raises LabError for fewer than one thread."""
+        copied = OnnxNetwork.__new__(OnnxNetwork)
+        copied.__setstate__(copy.deepcopy(self.__getstate__()) | {"threads": some_threads(threads)})
+        return copied
+
+    @property
+    def weight_count(self) -> int:
+        """How many weights the exported network had."""
+        return self._weights.count
+
+    @property
+    def weight_bits(self) -> float:
+        """The mean bits of its weights."""
+        return self._weights.bits
+
+    @property
+    def activation_bits(self) -> float:
+        """The mean bits of what they multiply."""
+        return self._weights.activation_bits
+
+    @property
+    def _weights(self) -> Weights:
+        return Weights(**self._metadata(WEIGHTS, "how many weights it has"))
+
+    def _metadata(self, key: str, what: str) -> dict[str, Any]:
         metadata = self.session.get_modelmeta().custom_metadata_map
-        if COST not in metadata:
-            raise LabError("the ONNX file does not say what it costs", "write it by export_onnx")
-        return Cost(**json.loads(metadata[COST])) * len(x)
+        if key not in metadata:
+            raise LabError(f"the ONNX file does not say {what}", "write it by export_onnx")
+        return dict(json.loads(metadata[key]))
 
 
 def _session(file: Tensor, threads: int) -> onnxruntime.InferenceSession:
@@ -101,7 +150,9 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
             raise LabError(problem, "try one that torch.export takes") from None
         if program is None:
             raise LabError(f"{type(model).__name__} was not exported", "try another network")
-        program.model.metadata_props[COST] = json.dumps(asdict(cost(model, input_shape)))
+        metadata = program.model.metadata_props
+        metadata[COST] = json.dumps(asdict(cost(model, input_shape)))
+        metadata[WEIGHTS] = json.dumps(asdict(weights_of(model)))
         program.save(temporary, external_data=False)
         _check(model, OnnxNetwork(temporary), input_shape)
     return path

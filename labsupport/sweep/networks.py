@@ -15,13 +15,12 @@ import torch
 from labsupport.core.description import describe, references
 from labsupport.data import Splits, load
 from labsupport.data.sources import absolute_name, data_folder
-from labsupport.measure.cards import clocked_columns
+from labsupport.measure.cards import Figures, clocked_columns, counted_columns
 from labsupport.measure.latency import clock
 from labsupport.models import ModelSpec
 from labsupport.models.registry import Knob
-from labsupport.network.cost import cost, parameter_count
+from labsupport.network.cost import cost
 from labsupport.network.modes import on_threads
-from labsupport.network.storage import file_bytes
 from labsupport.sweep.record import Trial
 from labsupport.training import Recipe, Trained, evaluate, train_or_load
 from labsupport.training.sources import code_fingerprint
@@ -90,7 +89,7 @@ class Setup:
 
     def trial(
         self, *, seed: int, model: str = "mlp", size: int = 0, crop: int = 0, **knobs: Knob
-    ) -> dict[str, float | int]:
+    ) -> Figures:
         """Train a network and give its figures, those of a scorecard that are not clocked.
 
         `val_accuracy` is there to choose by, `accuracy` is that on the test part.
@@ -103,9 +102,8 @@ class Setup:
             "accuracy": accuracy,
             "val_accuracy": fit.val_accuracy,
             "train_loss": float(fit.history["train_loss"].iloc[-1]),
-            "parameters": parameter_count(fit.model),
-            "macs": cost(fit.model, splits.input_shape).fp_macs,
-            "disk_bytes": file_bytes(fit.model),
+            "network": model,
+            **counted_columns(fit.model, cost(fit.model, splits.input_shape)),
         }
 
 
@@ -114,8 +112,9 @@ def clock_trials(
 ) -> pd.DataFrame:
     """Latency at batch 1 of the networks of trials: clocked afterwards, here, against each other.
 
-    `trials` are by variant. Columns: variant, latency_b1_ms and its iqr and noise, as in a
-    scorecard. Networks come from the cache; one that is not there is trained first.
+    `trials` are by variant, the first one is the base. Columns: variant, base, threads and the
+    clocked ones of a scorecard. Networks come from the cache; one that is not there is trained
+    first.
     """
     models = {name: setup.fit(**trial).model for name, trial in trials.items()}
     images = {
@@ -123,7 +122,8 @@ def clock_trials(
         for name, trial in trials.items()
     }
     clocking = clock(models, images, rounds=rounds, calls=calls)
-    rows = [{"variant": name} | clocked_columns(clocking, name, "b1") for name in models]
+    about = {"base": clocking.base, "threads": 1}
+    rows = [{"variant": name} | about | clocked_columns(clocking, name, "b1") for name in models]
     return pd.DataFrame(rows)
 
 

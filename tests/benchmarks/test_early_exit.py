@@ -41,8 +41,8 @@ def nets(splits):
 
 
 def report(what, clocking, share):
-    print(f"\n{what}: {share:.1%} of the images leave early, A/A {clocking.noise_pct:.1f} %")
-    print(clocking.table[["name", "image_ms", "images_fps", "noise_pct_clocked"]].to_string())
+    print(f"\n{what}: {share:.1%} of the images leave early")
+    print(clocking.table[["name", "image_ms", "images_fps", "base_ratio_clocked"]].to_string())
     for name in [name for name in clocking.turns if name != "branched"]:
         ratio = clocking.ratio(name, "branched")
         print(f"  {name} / branched {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")

@@ -27,8 +27,8 @@ def nets():
 
 
 def report(runtime, clocking):
-    print(f"\n{runtime}: A/A {clocking.noise_pct:.1f} %")
-    print(clocking.table[["name", "image_ms", "images_fps", "noise_pct_clocked"]].to_string())
+    print(f"\n{runtime}")
+    print(clocking.table[["name", "image_ms", "images_fps", "base_ratio_clocked"]].to_string())
     for name in [name for name in clocking.turns if name != "base"]:
         ratio = clocking.ratio("base", name)
         print(f"  base / {name} {ratio.value:.1f} [{ratio.low:.1f}, {ratio.high:.1f}]")

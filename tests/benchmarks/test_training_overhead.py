@@ -25,7 +25,7 @@ def test_an_epoch_is_little_more_than_its_arithmetic(name, threads):
     over = clocked.ratio(overhead.OURS, overhead.BARE)
     whole = clocked.ratio(overhead.WITH_VALIDATION, overhead.BARE)
     loader = clocked.ratio(overhead.LOADER, overhead.OURS)
-    print(f"\n{name}, batch 64, {threads} threads, A/A {clocked.noise_pct:.1f} %")
+    print(f"\n{name}, batch 64, {threads} threads")
     for what, ratio in (
         ("over bare compute", over),
         ("with validation over bare compute", whole),

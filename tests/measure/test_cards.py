@@ -7,7 +7,7 @@ import torch
 from labsupport.core.errors import LabError
 from labsupport.data import load
 from labsupport.measure.cards import clocked_columns, measure
-from labsupport.measure.clocking import Clocking, Turn
+from labsupport.measure.clocking import ANCHOR, Clocking, Turn
 from labsupport.methods.early_exit import attach_branches, entropy, side_branch
 from labsupport.models import build
 from labsupport.network.cost import parameter_count
@@ -16,26 +16,29 @@ from labsupport.training import evaluate, predict
 
 
 def clocked(**times_ms):
-    """A clocking in which each name took these times, one per round."""
+    """A clocking in which each name took these times, one per round, and the anchor half a ms."""
     rows = [
         (name, round_, int(ms * 1e6))
-        for name, times in times_ms.items()
+        for name, times in (times_ms | {ANCHOR: (0.5,) * 5}).items()
         for round_, ms in enumerate(times)
     ]
-    turns = {name: Turn(lambda: None) for name in times_ms}
+    turns = {name: Turn(lambda: int) for name in times_ms}
     return Clocking(pd.DataFrame(rows, columns=["name", "round", "ns"]), turns)
 
 
-# Sorted 2 3 4 5 9: quartiles 3 and 5. Even rounds 4 2 5, odd rounds 9 3: medians 4 and 6.
-TIMES = (4, 9, 2, 3, 5)
+TIMES = (4, 9, 2, 3, 5)  # quartiles 3 and 5
 
 
-def test_median_spread_and_noise_of_a_call():
-    clocking = clocked(other=(100,) * 5, net=TIMES)
+def test_median_spread_and_ratios_of_a_call():
+    clocking = clocked(other=(2, 3, 2, 3, 2), net=TIMES)
     assert clocked_columns(clocking, "net", "large") == {
         "latency_large_ms": 4,
         "latency_large_iqr_ms": 2,
-        "latency_large_noise_ms": 2,
+        "latency_large_anchor_ratio_clocked": 8,
+        # The rounds' ratios are 2, 3, 1, 1 and 2.5.
+        "latency_large_base_ratio_clocked": 2,
+        "latency_large_base_ratio_low_clocked": 1,
+        "latency_large_base_ratio_high_clocked": 3,
     }
 
 
@@ -43,7 +46,10 @@ def test_a_call_of_many_images_counts_for_one():
     assert clocked_columns(clocked(net=TIMES), "net", "b1", images=4) == {
         "latency_b1_ms": 1,
         "latency_b1_iqr_ms": 0.5,
-        "latency_b1_noise_ms": 0.5,
+        "latency_b1_anchor_ratio_clocked": 2,
+        "latency_b1_base_ratio_clocked": 1,
+        "latency_b1_base_ratio_low_clocked": 1,
+        "latency_b1_base_ratio_high_clocked": 1,
     }
 
 
@@ -78,7 +84,7 @@ def test_counted_columns_of_networks_conditional_or_not(splits, nets):
     stays = where.double().mean().item()
     assert 0.3 < stays < 0.7
     assert figures["base"]["macs"] == stem + head
-    assert figures["branchy"]["macs"] == round(stem + head + stays * head)
+    assert figures["branchy"]["macs"] == pytest.approx(stem + head + stays * head)
     for name, net in nets.items():
         right = evaluate(net, splits.test).accuracy
         assert figures[name]["accuracy"] == pytest.approx(right)

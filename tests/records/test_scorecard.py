@@ -12,7 +12,7 @@ def card(**measured: float) -> Scorecard:
 
 
 @pytest.mark.parametrize(
-    "column", ["median_ms", "iqr_us", "train_seconds", "images_fps", "noise_pct_clocked"]
+    "column", ["median_ms", "iqr_us", "train_seconds", "images_fps", "base_ratio_clocked"]
 )
 def test_clocked(column):
     assert is_clocked(column)

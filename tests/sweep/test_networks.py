@@ -96,4 +96,5 @@ def test_networks_of_different_inputs_are_clocked_against_each_other(setup):
     assert list(table["variant"]) == ["small", "large"]
     table = table.set_index("variant")
     assert table.loc["small", "latency_b1_ms"] < table.loc["large", "latency_b1_ms"]
-    assert (table[["latency_b1_iqr_ms", "latency_b1_noise_ms"]] >= 0).all().all()
+    assert (table[["latency_b1_iqr_ms", "latency_b1_anchor_ratio_clocked"]] >= 0).all().all()
+    assert table.loc["small", "latency_b1_base_ratio_clocked"] == 1

@@ -54,6 +54,18 @@ class SparseLinear(nn.Module):
         out: Tensor = (self.weight @ rows.T).T.reshape(*x.shape[:-1], len(self.weight))
         return out if self.bias is None else out + self.bias
 
+    @property
+    def weight_count(self) -> int:
+        """Non-zero weights, and biases."""
+        return self.weight._nnz() + (0 if self.bias is None else self.bias.numel())
+
+    @property
+    def weight_bits(self) -> float:
+        """Bits of a weight without its place in the matrix."""
+        return 8.0 * self.weight.dtype.itemsize
+
+    activation_bits = weight_bits
+
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """A MAC per non-zero weight and row of x."""
         additions = 0 if self.bias is None else output.numel()

@@ -1,0 +1,52 @@
+"""What a runtime does with a network: copies elsewhere in memory, threads, resident bytes."""
+
+import pytest
+import torch
+from made_rules import toy_network
+from torch import nn
+
+from labsupport.core.errors import LabError
+from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
+from labsupport.runtimes.runtime import TORCH, runtime_of
+
+IMAGE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    net = toy_network().eval()
+    path = export_onnx(net, IMAGE, tmp_path_factory.mktemp("onnx") / "net.onnx")
+    return {"torch": net, "onnxruntime": OnnxNetwork(path)}
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+def test_a_replica_answers_alike_from_memory_of_its_own(networks, name):
+    network, x = networks[name], torch.rand(3, *IMAGE)
+    runtime = runtime_of(network)
+    replica = runtime.replica(network, 2)
+    assert runtime.name == name
+    torch.testing.assert_close(replica(x), network(x))
+    mine, its = ({t.data_ptr() for t in n.state_dict().values()} for n in (network, replica))
+    assert not mine & its
+    assert runtime.resident_bytes(replica) == runtime.resident_bytes(network) > 0
+
+
+def test_threads_are_those_of_the_engine_that_computes(networks):
+    onnx = networks["onnxruntime"]
+    replica = runtime_of(onnx).replica(onnx, 2)
+    assert replica.session.get_session_options().intra_op_num_threads == 2
+    assert onnx.session.get_session_options().intra_op_num_threads == 1
+    before = torch.get_num_threads()
+    runtime_of(onnx).set_threads(before + 1)
+    assert torch.get_num_threads() == before
+    for network in networks.values():
+        with pytest.raises(LabError, match="0 threads"):
+            runtime_of(network).replica(network, 0)
+            runtime_of(network).set_threads(0)
+
+
+def test_what_cannot_be_copied_is_refused_in_a_sentence():
+    net = nn.Linear(2, 2)
+    net.computed = net.weight * 2
+    with pytest.raises(LabError, match="Linear cannot be copied"):
+        TORCH.replica(net, 1)
