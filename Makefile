@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: help run test lab lint unit notebooks bench refresh assignments constraints clean
+.PHONY: help run test lab lint unit bench refresh assignments constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,7 +17,7 @@ run: $(STAMP) ## execute all labs in the quick profile and build the report (ARG
 lab: $(STAMP) ## open the labs in JupyterLab
 	cd notebooks && ../$(BIN)/jupyter lab
 
-test: $(STAMP) lint unit notebooks ## everything that must pass: lint, types, unit tests, notebooks
+test: $(STAMP) lint unit ## everything that must pass: lint, types, unit tests, the labs
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -26,10 +26,6 @@ lint: $(STAMP)
 
 unit: $(STAMP) # of all tests, also which lines they reach
 	$(BIN)/pytest -m "not benchmark" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--cov)
-
-notebooks: $(STAMP)
-	cd notebooks && ../$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
-		--nbval-sanitize-with sanitize.cfg --timeout=0 -p no:cacheprovider -n $(JOBS) --dist loadscope .
 
 bench: $(STAMP) ## the clocked comparisons, alone on a quiet machine
 	$(BIN)/pytest -m benchmark -s tests/benchmarks $(ARGS)

@@ -1,12 +1,17 @@
-"""The course in the quick profile: it runs, it repeats, and a kill in the middle costs nothing."""
+"""The course in the quick profile: it runs, it repeats, and a kill in the middle costs nothing.
+
+Every lab is executed once for all of it, by `labs run`, as a user would.
+"""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import psutil
 import pytest
@@ -18,6 +23,7 @@ from labsupport.runs.record import read_record
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 DEFINITIONS = read_definitions(NOTEBOOKS / "claims.yaml")
 MEMORY_LIMIT = 3e9  # bytes; what the issue of these labs allows on a laptop
 
@@ -67,9 +73,40 @@ def resumed(tmp_path_factory):
 
 def test_every_lab_is_done_within_the_memory_of_a_laptop(undisturbed):
     labs = json.loads((undisturbed / "run.json").read_text())["labs"]
-    assert list(labs) == sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    assert list(labs) == NAMES
     assert {lab["status"] for lab in labs.values()} == {"done"}
     assert max(lab["peak_memory_bytes"] for lab in labs.values()) <= MEMORY_LIMIT
+
+
+def texts_of(cell):
+    """What a cell shows as text, streams by name; addresses of objects differ from run to run."""
+    found = {}
+    for output in cell.outputs:
+        data = output.get("data", {output.get("name", output.output_type): output.get("text", "")})
+        for kind, text in data.items():
+            if not kind.startswith(("image/", "application/")):
+                found[kind] = found.get(kind, "") + re.sub(r"0x[0-9a-f]+", "0x", text)
+    return found
+
+
+def compared_cells(path):
+    """Source and shown texts of the code cells that repeat to the letter."""
+    cells = nbformat.read(path, as_version=4).cells
+    ignored = {"nbval-ignore-output", "injected-parameters"}
+    compared = [
+        c for c in cells if c.cell_type == "code" and not ignored & set(c.metadata.get("tags", []))
+    ]
+    return [(cell.source, texts_of(cell)) for cell in compared]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lab_shows_what_its_committed_notebook_shows(undisturbed, name):
+    """Every cell without the tag nbval-ignore-output, to the letter."""
+    committed = compared_cells(NOTEBOOKS / f"{name}.ipynb")
+    found = compared_cells(undisturbed / "notebooks" / f"{name}.ipynb")
+    assert len(found) == len(committed) > 0
+    for (source, expected), (_, shown) in zip(committed, found, strict=True):
+        assert shown == expected, source
 
 
 def test_no_claim_that_does_not_depend_on_speed_fails(undisturbed):
