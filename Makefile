@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: help run test lab lint unit bench refresh assignments constraints clean
+.PHONY: help run test lab lint unit test-portable bench refresh assignments constraints clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 run: $(STAMP) ## execute all labs in the quick profile and build the report (ARGS="--only 03")
 	$(BIN)/labs run $(ARGS)
@@ -25,7 +25,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP) # of all tests, also which lines they reach
-	$(BIN)/pytest -m "not benchmark" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--cov)
+	$(BIN)/pytest -m "not benchmark and not portable" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--cov)
+
+test-portable: $(STAMP) ## the quick verdicts under other instruction sets, threads and seeds
+	$(BIN)/pytest -m portable tests/portable $(ARGS)
 
 bench: $(STAMP) ## the clocked comparisons, alone on a quiet machine
 	$(BIN)/pytest -m benchmark -s tests/benchmarks $(ARGS)
