@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from labsupport.data import Splits
 from labsupport.measure.clocking import ANCHOR, Clocking
 from labsupport.measure.latency import clock
 from labsupport.measure.memory import inference_peak, training_peak
-from labsupport.network.calls import device_of
+from labsupport.network.calls import device_of, run
 from labsupport.network.cost import Cost, predict_with_cost
+from labsupport.network.modes import evaluating
 from labsupport.network.storage import file_bytes
 from labsupport.network.weights import weights_of
 from labsupport.runtimes.runtime import runtime_of
@@ -98,9 +100,15 @@ def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -
 
 def _peaks(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     batch = splits.train.take(train_batch)
-    trains = any(parameter.requires_grad for parameter in model.parameters())
-    peak = training_peak(model, batch.x, batch.y).total if trains else None
+    one = batch.x[:1]
+    trains = _has_gradients(model, one)
     return {
-        "memory_train_bytes": peak,
-        "memory_infer_bytes": inference_peak(model, batch.x[:1]).total,
+        "memory_train_bytes": training_peak(model, batch.x, batch.y).total if trains else None,
+        "memory_infer_bytes": inference_peak(model, one).total,
     }
+
+
+def _has_gradients(model: nn.Module, x: Tensor) -> bool:
+    """Whether a loss of its logits could train anything in it."""
+    with evaluating(model), torch.enable_grad():
+        return run(model, x).requires_grad

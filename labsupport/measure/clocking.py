@@ -139,10 +139,12 @@ def clock_turns(
     chance = random.Random(0)
     gaps: list[Tensor] = []  # kept to the end, so that no round gets the memory of another
     rows: list[tuple[str, int, int]] = []
+    made: dict[str, Call] = {}
     with on_threads(torch.get_num_threads()), no_garbage_collection():
         for round_ in range(rounds):
+            made.clear()  # first, or large networks would be in memory three times
             gc.collect()
-            made = _made_anew(all_turns, chance, gaps)
+            made |= _made_anew(all_turns, chance, gaps)
             for name in chance.sample(sorted(made), len(made)):
                 times = _clocked(all_turns[name], made[name], numbers[name], warmup)
                 rows += [(name, round_, ns) for ns in times]

@@ -14,7 +14,7 @@ from labsupport.network.storage import save
 from labsupport.records.results import Results
 from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
 
-STEM, HIDDEN, HEAD = 36 * 36 * 4, 36 * 12, 12 * 3
+STEM, HIDDEN, HEAD = 4 * 9 * 36, 36 * 12, 12 * 3  # MACs
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_kind_has_all_figures_but_training_where_nothing_trains(table, kin
     absent = table.isna()
     assert list(table.index) == list(kinds)
     assert set(absent.columns[absent.any()]) <= {"memory_train_bytes", "train_seconds"}
-    assert table.loc[table["memory_train_bytes"].isna()].index.tolist() == ["onnx"]
+    assert set(table.index[table["memory_train_bytes"].isna()]) == {"packed", "onnx"}
 
 
 def test_work_is_told_by_kind(table, kinds, splits):
