@@ -57,8 +57,9 @@ def energy(
 
     `layers` are the network's `layer_costs`, its MACs taken as if computed in `precision`. Weights
     are fetched once per batch, with `weight_bits` each (by default those of `precision`); each
-    activation is written to and read from SRAM once. Raises LabError for a batch, bits, precision,
-    store or kind of operation that the model does not know.
+    activation is written to and read from SRAM once. These are the outputs of products and pooling,
+    as EIE's processing element applies the ReLU on the way out. Raises LabError for a batch, bits,
+    precision, store or kind of operation that the model does not know.
     """
     bits = BITS.get(precision, 0) if weight_bits is None else weight_bits
     if precision not in BITS or weights_from not in WORD_PJ or bits <= 0 or batch < 1:

@@ -58,6 +58,9 @@ def run(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def exit_logits(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """Logits (N, classes) of all exits of a network for every image; of most, the only ones."""
+    """Logits (N, classes) of all exits of a network for every image; of most, the only ones.
+
+    Raises LabError when the input does not fit a network of one exit.
+    """
     of_all: Callable[[Tensor], list[Tensor]] | None = getattr(model, "all_logits", None)
-    return [model(x)] if of_all is None else of_all(x)
+    return [run(model, x)] if of_all is None else of_all(x)

@@ -73,17 +73,18 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
     """A row per call of a layer, in order, for one example of `input_shape`; sums equal `cost`.
 
     Columns: name, kind, output_shape, parameters, macs (of floats), the other kinds of `Cost`, and
-    activations (elements of the layer's output). What computes a layer's weights, as masks do, is
-    part of the layer. A layer that is called twice has two rows: its
-    MACs count twice, its parameters once. What a module computes outside its layers is a row of
-    the module, without activations. Parameters that no call uses have a row without shape. Raises
-    LabError as `cost` does.
+    activations: elements that products, convolutions, look-ups and pooling write. Element-wise
+    functions, normalization, sums of two maps and reshapes change a map where it lies and count
+    none, so a ReLU does not matter, be it a module or a function. What computes a layer's weights,
+    as masks do, is part of the layer. A layer that is called twice has two rows: its MACs count
+    twice, its parameters once. What a module computes outside its layers is a row of the module.
+    Parameters that no call uses have a row without shape. Raises LabError as `cost` does.
     """
     rows: list[dict[str, object]] = []
     seen: set[int] = set()
 
     def record(call: Call) -> None:
-        if _is_layer(call.module) or call.cost != Cost():
+        if _is_layer(call.module) or call.cost != Cost() or call.written:
             rows.append(_row(call) | {"parameters": _unseen(call.module, seen)})
 
     count_calls(model, _static_example(model, input_shape), record)
@@ -116,7 +117,7 @@ def _row(call: Call) -> dict[str, object]:
         "kind": kind_of(call.module),
         "output_shape": ", ".join("x".join(map(str, output.shape[1:])) for output in outputs),
         **kinds,
-        "activations": sum(map(torch.numel, outputs)) if _is_layer(call.module) else 0,
+        "activations": call.written,
     }
 
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from labsupport.core.errors import LabError
 from labsupport.network.calls import is_leaf, kind_of, run
 from labsupport.network.modes import evaluating
-from labsupport.network.operators import Cost, rule
+from labsupport.network.operators import Cost, rule, written
 from labsupport.network.origins import Origins
 
 REMEDY = "give the layer a forward_cost(x, output) -> Cost"
@@ -36,13 +37,17 @@ class HasCost(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module, and what it cost beside the calls of other modules inside it."""
+    """One call of a module, and what it cost beside the calls of other modules inside it.
+
+    `written` are the elements that it put into new maps (see `operators.written`).
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[Any, ...]
     output: object
     cost: Cost
+    written: int
 
 
 Record = Callable[[Call], None]
@@ -98,6 +103,7 @@ class _Open:
     opaque: bool  # it, or one around it, says itself what it costs
     origins: Origins | None  # of a leaf's tensors, so that work outside torch is noticed
     cost: Cost = field(default_factory=Cost)
+    written: int = 0
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -137,7 +143,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not (around and around[-1].opaque):
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
-            self.record(Call(name, module, inputs, output, call.cost))
+                call.written = sum(t.numel() for t in tree_leaves(output) if isinstance(t, Tensor))
+            self.record(Call(name, module, inputs, output, call.cost, call.written))
         self.open.pop()
 
     def __torch_dispatch__(
@@ -155,6 +162,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._in_parts(func, args, kwargs)
         output = func(*args, **kwargs)
         call.cost += counted(args, output)
+        call.written += written(func, output)
         if call.origins:
             call.origins.note(func._schema.name.removeprefix("aten::"), (args, kwargs), output)
         return output

@@ -91,26 +91,29 @@ def _table(_: Arguments, out: Tensor) -> Cost:
 
 # By name, without the underscore of operators that work in place. Larger operators (linear,
 # conv2d, einsum, matmul, scaled_dot_product_attention) reach us as these.
-COUNTED: dict[str, Rule] = {
+NEW_MAPS: dict[str, Rule] = {
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm"), _product),
     **dict.fromkeys(("addmm", "addmv", "baddbmm", "_addmm_activation"), _product_with_bias),
     "convolution": _convolution,
-    **dict.fromkeys(("add", "sub", "rsub"), _sum),
     "embedding": _table,
 }
+COUNTED: dict[str, Rule] = NEW_MAPS | dict.fromkeys(("add", "sub", "rsub"), _sum)
 
+RESAMPLED = frozenset(
+    {
+        *("avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
+        *("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool3d"),
+        *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
+    }
+)
 # Besides views, and what torch itself tags as element-wise or as a reduction.
-FREE = frozenset(
+FREE = RESAMPLED | frozenset(
     {
         # functions of an element or a row, normalization
         *("hardswish", "_prelu_kernel", "glu", "log_sigmoid_forward", "native_dropout"),
         *("_softmax", "_log_softmax", "_safe_softmax", "cumsum"),
         *("native_batch_norm", "_native_batch_norm_legit_no_training"),
         *("native_layer_norm", "native_group_norm", "_weight_norm_interface"),
-        # pooling and resizing
-        *("avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
-        *("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool3d"),
-        *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
         # new tensors
         *("arange", "eye", "scalar_tensor", "full", "full_like", "new_full"),
         *("zeros", "zeros_like", "new_zeros", "ones", "ones_like", "new_ones"),
@@ -131,12 +134,35 @@ FREE = frozenset(
 @cache
 def rule(operator: OpOverload) -> Rule | None:
     """How to count an operator; None for one that is in no table."""
-    name = operator._schema.name.removeprefix("aten::").removesuffix("_")
+    name = _name(operator)
     if name in COUNTED:
         return COUNTED[name]
     free = operator.is_view or name in FREE
     element_wise = {torch.Tag.pointwise, torch.Tag.reduction} & set(operator.tags)
     return _nothing if free or element_wise else None
+
+
+def written(operator: OpOverload, output: Tensor | tuple[Tensor, ...]) -> int:
+    """Elements of the new map that an operator fills; none for one that changes a map in place.
+
+    Products, convolutions, look-ups, pooling, resizing and reductions (pooling over all positions
+    is one) fill a new map. Element-wise functions, sums of two maps and normalization can write
+    over what they read, whether torch does so or not; views and copies compute nothing.
+    """
+    if not _fills_a_map(operator):
+        return 0
+    values = output[0] if isinstance(output, tuple) else output  # pooling gives indices as well
+    return values.numel()
+
+
+@cache
+def _fills_a_map(operator: OpOverload) -> bool:
+    name = _name(operator)
+    return name in NEW_MAPS or name in RESAMPLED or torch.Tag.reduction in operator.tags
+
+
+def _name(operator: OpOverload) -> str:
+    return operator._schema.name.removeprefix("aten::").removesuffix("_")
 
 
 def _nothing(_args: Arguments, _out: object) -> Cost:

@@ -275,7 +275,41 @@ def test_work_outside_layers_has_a_row_of_the_module_around_it():
     table = layer_costs(net, (6,))
     assert list(table["name"]) == ["0.inside", "0", "1"]
     assert list(table["additions"]) == [6, 6, 0]
-    assert list(table["activations"]) == [6, 0, 6]
+    assert list(table["activations"]) == [6, 0, 0]  # a sum and a ReLU write where they read
+
+
+class OfModules(nn.Module):
+    """A convolution, two kinds of pooling and a linear layer, all as modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 5)),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class OfFunctions(OfModules):
+    """The same with a ReLU that works in place, pooling and flattening as functions."""
+
+    def forward(self, x):
+        x = F.relu(self.body[1](self.body[0](x)), inplace=True)
+        x = F.max_pool2d(x, 2).mean((2, 3))
+        return self.body[-1](x)
+
+
+def test_activations_are_what_products_and_pooling_write_in_modules_or_functions():
+    modules, functions = (layer_costs(net, (1, 8, 8)) for net in (OfModules(), OfFunctions()))
+    assert list(modules["activations"]) == [2 * 8 * 8, 0, 0, 2 * 4 * 4, 2, 0, 5]
+    assert functions["activations"].sum() == modules["activations"].sum()
+    assert energy(functions) == energy(modules)
+
+
+def test_a_module_that_states_its_cost_writes_its_output():
+    assert list(layer_costs(Stated(), (4,))["activations"]) == [4, 0]
 
 
 def test_a_layer_used_twice_computes_twice_and_is_stored_once():
@@ -302,7 +336,7 @@ def test_layers_of_several_tensors_are_rows_as_well():
 
     table = layer_costs(nn.Sequential(Halves(), Calls(torch.cat)), (6,))
     assert list(table["output_shape"]) == ["3, 3", "3"]
-    assert list(table["activations"]) == [6, 6]
+    assert list(table["activations"]) == [0, 0]
 
 
 def state_of(net):
