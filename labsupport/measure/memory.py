@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from labsupport.network.calls import device_of, run
+from labsupport.network.calls import device_of, exit_logits, run
 from labsupport.network.modes import evaluating, no_garbage_collection
 
 ParameterOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -66,13 +66,14 @@ def training_peak(
 ) -> Peak:
     """Peak memory of one training step on (x, y), once the optimizer has its state.
 
-    A step is forward, backward, update, gradients dropped. It works on a copy.
+    A step is forward, backward, update, gradients dropped; a network of several exits descends the
+    sum of their losses. It works on a copy.
     """
     trained = copy.deepcopy(model).train()
     optimizer_ = optimizer(trained.parameters())
 
     def step() -> None:
-        torch.autograd.backward(loss(run(trained, x), y))
+        torch.autograd.backward([loss(logits, y) for logits in exit_logits(trained, x)])
         optimizer_.step()
         optimizer_.zero_grad(set_to_none=True)
 

@@ -11,6 +11,7 @@ from labsupport.measure.memory import (
     training_peak,
     transient_bytes,
 )
+from labsupport.methods.early_exit import attach_branches
 
 WIDTH = 512
 CPU = torch.device("cpu")
@@ -64,6 +65,17 @@ def test_training_holds_weights_gradients_and_two_moments(mlp):
 def test_training_without_moments(mlp):
     x, y = batch(4)
     assert training_peak(mlp, x, y, lambda p: torch.optim.SGD(p, lr=0.1)).optimizer == 0
+
+
+def test_training_a_network_of_several_exits_trains_them_all(mlp):
+    """At batch 1 the transient is the gradients, of trunk and branches: as large as the weights."""
+    x, y = batch(1)
+    net = attach_branches(mlp, {place: nn.Linear(WIDTH, 10) for place in (2, 4)})
+    trunk, branched = training_peak(mlp, x, y), training_peak(net, x, y)
+    branches = 2 * 4 * (WIDTH + 1) * 10
+    assert branched.weights == trunk.weights + branches
+    assert branched.optimizer == trunk.optimizer + 2 * branches + 4 * 4  # four counters of steps
+    assert branched.transient - trunk.transient == pytest.approx(branches, rel=0.1)
 
 
 def test_training_grows_linearly_in_the_batch(mlp):
