@@ -1,14 +1,16 @@
 """Where time goes, layer by layer, against what the machine could do.
 
 The roofline (Williams, Waterman and Patterson, CACM 2009): a layer that does few MACs per byte is
-bound by memory, one that does many by arithmetic. Bytes are those of main memory: a layer whose
-weights fit in a cache can stand above that slope.
+bound by memory, one that does many by arithmetic. Memory is a ladder of caches, so the slope of a
+layer's roof is the rate at which as many bytes as it moves can be moved again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -17,31 +19,46 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.measure.clocking import Turn, clock_turns
+from labsupport.measure.memory import resident_bytes
 from labsupport.network.calls import is_leaf, kind_of
 from labsupport.network.cost import batch_cost
 from labsupport.network.counting import Call, count_calls
 from labsupport.network.modes import evaluating
 
 WHOLE = "whole model"
-MATRIX = 1024
-COPIED_FLOATS = 2**25
+# Rows, inputs and outputs of the linear layers whose fastest is the peak of arithmetic.
+PRODUCTS = ((1024, 1024, 1024), (256, 1024, 1024), (64, 1024, 1024), (256, 256, 256))
+STREAMS = tuple(2**power for power in range(15, 28))  # 32 KB to 128 MB
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a machine reaches on few threads at its best: a large product, a large copy."""
+    """What a machine reaches at its best.
+
+    `gmacs_per_s_clocked` is the rate of the fastest product, `streams_clocked` the rate in GB/s of
+    a stream by its bytes: short streams stay in a cache, long ones come from main memory.
+    """
 
     gmacs_per_s_clocked: float
-    gbytes_per_s_clocked: float
+    streams_clocked: Mapping[int, float]
 
-    def roof_gmacs(self, intensity: float) -> float:
-        """Most GMAC/s at so many MACs per byte."""
-        return min(self.gmacs_per_s_clocked, intensity * self.gbytes_per_s_clocked)
+    def gbytes_per_s(self, moved_bytes: float = math.inf) -> float:
+        """Most GB/s for a layer that moves so many bytes; without an argument, of main memory.
 
-    @property
-    def ridge_clocked(self) -> float:
+        The rate of the longest stream that is no longer, or of a longer one that was faster: to
+        move less is never slower, it is the call that makes a very short stream look slow.
+        """
+        sizes = self.streams_clocked
+        nearest = max((size for size in sizes if size <= moved_bytes), default=min(sizes))
+        return max(rate for size, rate in sizes.items() if size >= nearest)
+
+    def roof_gmacs(self, intensity: float, moved_bytes: float = math.inf) -> float:
+        """Most GMAC/s at so many MACs per byte; without `moved_bytes` for data in main memory."""
+        return min(self.gmacs_per_s_clocked, intensity * self.gbytes_per_s(moved_bytes))
+
+    def ridge(self, moved_bytes: float = math.inf) -> float:
         """MACs per byte from which on arithmetic is the limit."""
-        return self.gmacs_per_s_clocked / self.gbytes_per_s_clocked
+        return self.gmacs_per_s_clocked / self.gbytes_per_s(moved_bytes)
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class LayerCall:
 def layer_calls(model: nn.Module, x: Tensor) -> dict[str, LayerCall]:
     """Every call of a layer on the batch x in order, by a name of its own, with its real input.
 
-    Bytes moved are the least possible: weights and input read once, output written once
+    Bytes moved are the least possible: weights, buffers and input read once, output written once
     (a reshape, which moves nothing, is charged like a copy).
     """
     calls: dict[str, LayerCall] = {}
@@ -105,13 +122,16 @@ def profile_layers(
 def roofline(profile: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
     """The layers of a profile that multiply, with what the roof allows and how much they reach.
 
-    Adds roof_gmacs_per_s_clocked, of_roof_pct_clocked and bound_clocked ("memory" or
+    Each layer has the roof of its own bytes. Adds gbytes_per_s_clocked (the slope of the roof),
+    roof_gmacs_per_s_clocked, of_roof_pct_clocked and bound_clocked ("memory", caches included, or
     "arithmetic").
     """
     table = profile[(profile["macs"] > 0) & (profile["name"] != WHOLE)].reset_index(drop=True)
-    roof = table["macs_per_byte"].map(peaks.roof_gmacs)
-    in_memory = table["macs_per_byte"] < peaks.ridge_clocked
+    slope = table["moved_bytes"].map(peaks.gbytes_per_s)
+    roof = (table["macs_per_byte"] * slope).clip(upper=peaks.gmacs_per_s_clocked)
+    in_memory = roof < peaks.gmacs_per_s_clocked
     return table.assign(
+        gbytes_per_s_clocked=slope,
         roof_gmacs_per_s_clocked=roof,
         of_roof_pct_clocked=100 * table["gmacs_per_s_clocked"] / roof,
         bound_clocked=in_memory.map({True: "memory", False: "arithmetic"}),
@@ -119,28 +139,37 @@ def roofline(profile: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
 
 
 def machine_peaks(threads: int = 1, *, device: str = "cpu", rounds: int = 5) -> Peaks:
-    """Clock a product of two matrices of 1024 and a copy of 128 MB; the best call counts.
+    """Clock linear layers of several shapes and streams of several lengths; the best call counts.
 
-    A copy reads and writes, so it moves twice its size.
+    A stream is a copy, which reads and writes, or a dot product, which only reads.
     """
-    place = torch.device(device)
-    a, b = torch.ones(2, MATRIX, MATRIX, device=place).unbind()
-    source, target = torch.ones(2, COPIED_FLOATS, device=place).unbind()
+    best = partial(_best_seconds, threads=threads, device=torch.device(device), rounds=rounds)
     with torch.inference_mode():
-        product = _best_seconds(lambda: a @ b, threads, place, rounds)
-        copy = _best_seconds(lambda: target.copy_(source), threads, place, rounds)
-    return Peaks(MATRIX**3 / product / 1e9, 2 * source.nbytes / copy / 1e9)
+        arithmetic = max(math.prod(shape) / best(_product(shape, device)) for shape in PRODUCTS)
+        streams = {n: max(n / best(call) for call in _streams(n, device)) / 1e9 for n in STREAMS}
+    return Peaks(arithmetic / 1e9, streams)
 
 
 def _layer_call(name: str, call: Call) -> LayerCall:
     match call.inputs, call.output:
         case (Tensor() as x, *_), Tensor() as output:
-            weights = sum(tensor.nbytes for tensor in call.module.parameters())
-            moved = weights + x.nbytes + output.nbytes
+            moved = resident_bytes(call.module) + x.nbytes + output.nbytes
             # Cloned, as a later layer that works in place would overwrite it.
             return LayerCall(name, call.module, x.clone(), call.cost.fp_macs, moved)
         case _:
             raise LabError(f"layer {name} does not map one tensor to one tensor")
+
+
+def _product(shape: tuple[int, int, int], device: str) -> Callable[[], object]:
+    rows, inputs, outputs = shape
+    x, weight = torch.ones(rows, inputs, device=device), torch.ones(outputs, inputs, device=device)
+    return lambda: nn.functional.linear(x, weight)
+
+
+def _streams(moved_bytes: int, device: str) -> list[Callable[[], object]]:
+    """A copy and a dot product of two vectors that hold so many bytes together."""
+    source, target = torch.ones(2, moved_bytes // 8, device=device).unbind()
+    return [lambda: target.copy_(source), lambda: source @ target]
 
 
 def _best_seconds(

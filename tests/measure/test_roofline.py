@@ -47,11 +47,22 @@ def test_bytes_and_intensity_by_hand(net):
     assert call.intensity == call.macs / call.moved_bytes
 
 
-def test_a_masked_layer_is_a_layer(net):
+def test_statistics_of_a_batch_norm_are_moved_as_well():
+    x = torch.zeros(5, 3)
+    call = layer_calls(nn.Sequential(nn.BatchNorm1d(3)), x)["0"]
+    assert call.moved_bytes == 4 * (4 * 3 + 2 * 5 * 3) + 8  # 8: how many batches it has seen
+
+
+def test_a_masked_layer_is_a_layer_that_moves_its_mask_as_well(net):
     x = torch.zeros(5, 8)
-    masked, plain = layer_calls(magnitude(net, 0.5), x), layer_calls(net, x)
+    pruned = magnitude(net, 0.5)
+    masked, plain = layer_calls(pruned, x), layer_calls(net, x)
+    masks = {name: sum(b.nbytes for b in pruned.get_submodule(name).buffers()) for name in plain}
+    assert masks["0"] > 0
     assert list(masked) == list(plain)
-    assert all(masked[name].macs == plain[name].macs for name in plain)
+    for name in plain:
+        assert masked[name].macs == plain[name].macs
+        assert masked[name].moved_bytes == plain[name].moved_bytes + masks[name]
 
 
 def test_a_layer_used_twice_is_two_calls():
@@ -76,9 +87,19 @@ def test_counted_columns_repeat(net):
 
 
 def test_the_roof_is_the_lower_of_the_two():
-    peaks = Peaks(gmacs_per_s_clocked=100, gbytes_per_s_clocked=20)
-    assert peaks.ridge_clocked == 5
+    peaks = Peaks(gmacs_per_s_clocked=100, streams_clocked={10**6: 20})
+    assert peaks.ridge() == 5
     assert [peaks.roof_gmacs(intensity) for intensity in (0.5, 5, 50)] == [10, 100, 100]
+
+
+def test_what_fits_in_a_cache_has_a_steeper_roof():
+    # The shortest stream is mostly call; the cache holds 2000 bytes.
+    peaks = Peaks(100, {1000: 30, 2000: 80, 4000: 25, 8000: 20})
+    slopes = [peaks.gbytes_per_s(moved) for moved in (10, 1000, 3999, 4000, 7999, 10**9)]
+    assert slopes == [80, 80, 80, 25, 25, 20]
+    assert peaks.gbytes_per_s() == 20
+    assert [peaks.roof_gmacs(1, moved) for moved in (1000, 8000)] == [80, 20]
+    assert [peaks.ridge(moved) for moved in (1000, 8000)] == [1.25, 5]
 
 
 def test_layers_under_their_roof():
@@ -86,28 +107,30 @@ def test_layers_under_their_roof():
         {
             "name": ["fc", "relu", "conv", WHOLE],
             "macs": [10, 0, 10, 20],
+            "moved_bytes": [40, 40, 400, 480],
             "macs_per_byte": [0.25, 0.0, 8.0, 1.0],
             "gmacs_per_s_clocked": [4.0, 0.0, 50.0, 9.0],
         }
     )
-    table = roofline(profile, Peaks(100, 20)).set_index("name")
+    table = roofline(profile, Peaks(100, {40: 40, 400: 20})).set_index("name")
     assert list(table.index) == ["fc", "conv"]
-    assert list(table["roof_gmacs_per_s_clocked"]) == [5, 100]
-    assert list(table["of_roof_pct_clocked"]) == [80, 50]
+    assert list(table["gbytes_per_s_clocked"]) == [40, 20]
+    assert list(table["roof_gmacs_per_s_clocked"]) == [10, 100]
+    assert list(table["of_roof_pct_clocked"]) == [40, 50]
     assert list(table["bound_clocked"]) == ["memory", "arithmetic"]
 
 
 def test_peaks_are_work_over_the_best_time(monkeypatch):
-    monkeypatch.setattr(module, "MATRIX", 10)
-    monkeypatch.setattr(module, "COPIED_FLOATS", 1000)
-    monkeypatch.setattr(module, "_best_seconds", lambda *_: 1e-6)
+    monkeypatch.setattr(module, "PRODUCTS", ((10, 10, 10), (10, 20, 10)))
+    monkeypatch.setattr(module, "STREAMS", (4000, 8000))
+    monkeypatch.setattr(module, "_best_seconds", lambda *_, **__: 1e-6)
     peaks = machine_peaks()
-    assert peaks.gmacs_per_s_clocked == pytest.approx(1.0)
-    assert peaks.gbytes_per_s_clocked == pytest.approx(8.0)
+    assert peaks.gmacs_per_s_clocked == pytest.approx(2.0)
+    assert peaks.streams_clocked == pytest.approx({4000: 4, 8000: 8})
 
 
 def test_peaks_of_this_machine_are_positive(monkeypatch):
-    monkeypatch.setattr(module, "MATRIX", 64)
-    monkeypatch.setattr(module, "COPIED_FLOATS", 4096)
+    monkeypatch.setattr(module, "PRODUCTS", ((64, 64, 64),))
+    monkeypatch.setattr(module, "STREAMS", (4096, 8192))
     peaks = machine_peaks(rounds=1)
-    assert min(peaks.gmacs_per_s_clocked, peaks.gbytes_per_s_clocked) > 0
+    assert min(peaks.gmacs_per_s_clocked, *peaks.streams_clocked.values()) > 0
