@@ -4,7 +4,13 @@ from labsupport.training.augmentation import Augmentation, Crop, Flip, Shift
 from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
 from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.loop import Trained, fit, train_epoch
-from labsupport.training.objectives import CrossEntropy, Objective, SoftCrossEntropy, Step
+from labsupport.training.objectives import (
+    CrossEntropy,
+    InBfloat16,
+    Objective,
+    SoftCrossEntropy,
+    Step,
+)
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle
@@ -22,6 +28,7 @@ __all__ = [
     "Derived",
     "Evaluation",
     "Flip",
+    "InBfloat16",
     "Objective",
     "OneCycle",
     "Recipe",

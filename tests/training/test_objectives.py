@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
-from labsupport.training import CrossEntropy, SoftCrossEntropy
+from labsupport.training import CrossEntropy, InBfloat16, SoftCrossEntropy
 
 X, Y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 
@@ -38,6 +38,18 @@ def test_the_gradient_of_soft_shares_is_the_difference_of_the_shares():
     step = SoftCrossEntropy("shares")(nn.Identity(), Batch(logits, Y, {"shares": shares}))
     step.loss.backward()
     torch.testing.assert_close(logits.grad, (logits.softmax(1).detach() - shares) / 6)
+
+
+def test_in_bfloat16_products_are_rounded_and_the_loss_and_the_gradients_are_not(model):
+    rounded = []
+    model.register_forward_hook(lambda _model, _inputs, output: rounded.append(output))
+    step = InBfloat16(CrossEntropy(0.1))(model, Batch(X, Y))
+    assert rounded[0].dtype == torch.bfloat16
+    assert step.logits.dtype == step.loss.dtype == torch.float32
+    expected = cross_entropy(rounded[0].float(), Y, label_smoothing=0.1)
+    torch.testing.assert_close(step.loss, expected)
+    step.loss.backward()
+    assert model.weight.grad.dtype == torch.float32
 
 
 def test_a_batch_without_the_extra_is_refused(model):
