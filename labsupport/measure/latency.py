@@ -120,7 +120,7 @@ def _stream(model: nn.Module, x: Tensor, threads: int) -> Turn:
     runtime = runtime_of(model)
 
     def make() -> Call:
-        return partial(_one_by_one, runtime.replica(model, threads), x.clone().split(1))
+        return partial(_one_by_one, runtime.replica(model, threads), torch.split(x.clone(), 1))
 
     return Turn(make, len(x), threads, x.device, runtime)
 

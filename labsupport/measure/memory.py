@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from labsupport.network.calls import device_of, exit_logits, run
 from labsupport.network.modes import evaluating, no_garbage_collection
+from labsupport.runtimes.runtime import runtime_of
 
 ParameterOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -54,7 +55,7 @@ def inference_peak(model: nn.Module, x: Tensor) -> Peak:
     with evaluating(model), torch.inference_mode():
         run(model, x)  # the first call may allocate what later calls keep
         transient = transient_bytes(lambda: run(model, x), device_of(model))
-    return Peak(resident_bytes(model), x.nbytes, 0, transient)
+    return Peak(runtime_of(model).resident_bytes(model), x.nbytes, 0, transient)
 
 
 def training_peak(
@@ -83,12 +84,9 @@ def training_peak(
         transient = transient_bytes(step, device_of(trained))
     state = chain.from_iterable(values.values() for values in optimizer_.state.values())
     moments = sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor))
-    return Peak(resident_bytes(trained), x.nbytes + y.nbytes, moments, transient)
-
-
-def resident_bytes(model: nn.Module) -> int:
-    """Bytes of the model's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in chain(model.parameters(), model.buffers()))
+    return Peak(
+        runtime_of(trained).resident_bytes(trained), x.nbytes + y.nbytes, moments, transient
+    )
 
 
 def transient_bytes(call: Callable[[], object], device: torch.device) -> int:

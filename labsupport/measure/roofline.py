@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
-from labsupport.measure.clocking import Turn, clock_turns
-from labsupport.measure.memory import resident_bytes
+from labsupport.measure.clocking import clock_turns, inference
+from labsupport.measure.latency import clock_calls
 from labsupport.network.calls import is_leaf, kind_of
 from labsupport.network.cost import batch_cost
 from labsupport.network.counting import Call, count_calls
 from labsupport.network.modes import evaluating
+from labsupport.runtimes.runtime import runtime_of
 
 WHOLE = "whole model"
 # Rows, inputs and outputs of the linear layers whose fastest is the peak of arithmetic.
@@ -106,11 +107,10 @@ def profile_layers(
     LabError when x does not fit.
     """
     layers = layer_calls(model, x)
-    turns = {name: _turn(call.layer, call.x, threads) for name, call in layers.items()}
+    turns = {n: inference(call.layer, call.x, threads=threads) for n, call in layers.items()}
     with evaluating(model), torch.inference_mode():
-        clocked = clock_turns(
-            {**turns, WHOLE: _turn(model, x, threads)}, rounds=rounds, calls=calls
-        )
+        turns[WHOLE] = inference(model, x, threads=threads)
+        clocked = clock_turns(turns, rounds=rounds, calls=calls)
     times = {row["name"]: row for row in clocked.table.to_dict("records")}
     moved = sum(call.moved_bytes for call in layers.values())
     whole = LayerCall(WHOLE, model, x, batch_cost(model, x).fp_macs, moved)
@@ -153,7 +153,8 @@ def machine_peaks(threads: int = 1, *, device: str = "cpu", rounds: int = 5) -> 
 def _layer_call(name: str, call: Call) -> LayerCall:
     match call.inputs, call.output:
         case (Tensor() as x, *_), Tensor() as output:
-            moved = resident_bytes(call.module) + x.nbytes + output.nbytes
+            held = runtime_of(call.module).resident_bytes(call.module)
+            moved = held + x.nbytes + output.nbytes
             # Cloned, as a later layer that works in place would overwrite it.
             return LayerCall(name, call.module, x.clone(), call.cost.fp_macs, moved)
         case _:
@@ -175,12 +176,8 @@ def _streams(moved_bytes: int, device: str) -> list[Callable[[], object]]:
 def _best_seconds(
     call: Callable[[], object], threads: int, device: torch.device, rounds: int
 ) -> float:
-    clocked = clock_turns({"peak": Turn(call, 1, threads, device)}, rounds=rounds, calls=3)
-    return float(clocked.samples["ns"].min()) / 1e9
-
-
-def _turn(layer: nn.Module, x: Tensor, threads: int) -> Turn:
-    return Turn(lambda: layer(x), len(x), threads, x.device)
+    clocked = clock_calls({"peak": call}, rounds=rounds, repeats=3, threads=threads, device=device)
+    return float(clocked.samples.query("name == 'peak'")["ns"].min()) / 1e9
 
 
 def _row(call: LayerCall, times: dict[Hashable, Any]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from labsupport.data import Batched
 from labsupport.network.calls import example, is_leaf, kind_of
 from labsupport.network.counting import Call, HasCost, count_calls
 from labsupport.network.operators import Cost
-from labsupport.network.weights import parameter_count
+from labsupport.network.weights import HasWeights, parameter_count
 
 __all__ = [
     "Cost",
@@ -134,7 +134,11 @@ def _uncalled_rows(model: nn.Module, seen: set[int]) -> list[dict[str, object]]:
 
 
 def _unseen(module: nn.Module, seen: set[int]) -> int:
-    """Elements of the module's own parameters that are not in `seen`, where they are added."""
+    """The module's own weights that are not in `seen`, where they are added."""
+    if isinstance(module, HasWeights):
+        found = 0 if id(module) in seen else module.weight_count
+        seen.update(map(id, (module, *module.parameters())))
+        return found
     # Inside a leaf are at most the modules that compute its weights.
     new = [p for p in module.parameters(recurse=is_leaf(module)) if id(p) not in seen]
     seen.update(map(id, new))

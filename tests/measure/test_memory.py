@@ -7,7 +7,6 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.measure.memory import (
     inference_peak,
-    resident_bytes,
     training_peak,
     transient_bytes,
 )
@@ -105,10 +104,6 @@ def test_the_model_is_left_as_it_was(mlp):
     assert not mlp.training
     assert all(p.grad is None for p in mlp.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in mlp.state_dict().items())
-
-
-def test_buffers_are_resident():
-    assert resident_bytes(nn.BatchNorm1d(10)) == 4 * 4 * 10 + 8
 
 
 def test_an_input_that_does_not_fit_is_one_line(mlp):

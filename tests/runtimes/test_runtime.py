@@ -50,3 +50,7 @@ def test_what_cannot_be_copied_is_refused_in_a_sentence():
     net.computed = net.weight * 2
     with pytest.raises(LabError, match="Linear cannot be copied"):
         TORCH.replica(net, 1)
+
+
+def test_buffers_are_resident():
+    assert TORCH.resident_bytes(nn.BatchNorm1d(10)) == 4 * 4 * 10 + 8
