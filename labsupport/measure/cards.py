@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from labsupport.data import Splits
 from labsupport.measure.clocking import ANCHOR, Clocking
-from labsupport.measure.latency import clock
+from labsupport.measure.latency import clock, clock_stream
 from labsupport.measure.memory import inference_peak, training_peak
-from labsupport.network.calls import device_of, run
+from labsupport.network.calls import device_of, is_conditional, run
 from labsupport.network.cost import Cost, predict_with_cost
 from labsupport.network.modes import evaluating
 from labsupport.network.storage import file_bytes
 from labsupport.network.weights import weights_of
 from labsupport.runtimes.runtime import runtime_of
 
-SINGLE_CALLS, LARGE_CALLS = 10, 3  # clocked in each round
+CALLS, LARGE_CALLS = 10, 3  # clocked in each round, for one image and for many
+STREAM = 100  # images, one by one, where some take longer than others
 
 Figures = dict[str, float | int | str | None]
 
@@ -35,8 +36,9 @@ def measure(
     """The figures of each network for `Results.score`, networks clocked against each other.
 
     The first network is the base of all. Accuracy, agreement with the base and the mean cost of an
-    image are on the test part; latencies are for one image and for `large_batch` images, training
-    memory for a step of `train_batch`.
+    image are on the test part; latencies are for `large_batch` images and for one (the mean of
+    many, one by one, where a network takes longer for some), training memory for a step of
+    `train_batch`.
     """
     figures: dict[str, Figures] = {}
     answers = {}
@@ -53,11 +55,14 @@ def measure(
             **_peaks(model, splits, train_batch),
         }
     large = splits.test.take(large_batch).x
-    for size, x in (("b1", large[:1]), ("large", large)):
-        calls = SINGLE_CALLS if len(x) == 1 else LARGE_CALLS
-        clocking = clock(models, x, rounds=rounds, calls=calls, threads=threads)
-        for name in models:
-            figures[name] |= clocked_columns(clocking, name, size)
+    stream = large[: STREAM if any(map(is_conditional, models.values())) else 1]
+    single = clock_stream(
+        models, stream, rounds=rounds, calls=-(-CALLS // len(stream)), threads=threads
+    )
+    batched = clock(models, large, rounds=rounds, calls=LARGE_CALLS, threads=threads)
+    for name in models:
+        figures[name] |= clocked_columns(single, name, "b1", images=len(stream))
+        figures[name] |= clocked_columns(batched, name, "large")
     return {name: row | {"large_batch": len(large)} for name, row in figures.items()}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from labsupport.data import Splits
 from labsupport.measure.latency import clock
+from labsupport.network.calls import is_conditional
 from labsupport.network.cost import HasCost, mean_cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.modes import evaluating
@@ -99,8 +100,7 @@ def check_trace(network: nn.Module, splits: Splits) -> None:
 
     Networks whose work depends on the image cannot, nor those whose work is not torch's.
     """
-    conditional = any(getattr(module, "conditional", False) for module in network.modules())
-    if not conditional and not isinstance(network, HasCost):
+    if not is_conditional(network) and not isinstance(network, HasCost):
         trace(network, splits.input_shape)
 
 

@@ -67,7 +67,12 @@ def clock_calls(
 
 
 def clock_stream(
-    models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 7, threads: int = 1
+    models: Mapping[str, nn.Module],
+    x: Tensor,
+    *,
+    rounds: int = 7,
+    calls: int = 1,
+    threads: int = 1,
 ) -> Clocking:
     """Clock models that take longer for some images than for others, such as early exits.
 
@@ -79,7 +84,7 @@ def clock_stream(
         raise LabError("a stream without images", "give at least one")
     turns = {name: _stream(model, x, threads) for name, model in models.items()}
     with evaluating(*models.values()), torch.inference_mode():
-        return clock_turns(turns, rounds=rounds, calls=1, warmup=1)
+        return clock_turns(turns, rounds=rounds, calls=calls, warmup=1)
 
 
 def thread_sweep(

@@ -57,6 +57,11 @@ def run(model: nn.Module, x: Tensor) -> Tensor:
         ) from error
 
 
+def is_conditional(model: nn.Module) -> bool:
+    """Whether what the model computes, or a part of it, depends on the image."""
+    return any(getattr(module, "conditional", False) for module in model.modules())
+
+
 def exit_logits(model: nn.Module, x: Tensor) -> list[Tensor]:
     """Logits (N, classes) of all exits of a network for every image; of most, the only ones.
 
