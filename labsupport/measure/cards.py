@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.data import Splits
-from labsupport.measure.clocking import ANCHOR, Clocking
+from labsupport.measure.anchor import ANCHOR
+from labsupport.measure.clocking import Clocking
 from labsupport.measure.latency import clock, clock_stream
 from labsupport.measure.memory import inference_peak, training_peak
 from labsupport.network.calls import device_of, is_conditional, run

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,15 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
+from labsupport.measure.anchor import ANCHOR, make_anchor
 from labsupport.measure.intervals import Interval, median_interval
-from labsupport.models import build
 from labsupport.network.calls import run, synchronize
 from labsupport.network.modes import no_garbage_collection, on_threads
 from labsupport.runtimes.runtime import TORCH, Runtime, runtime_of
 
-ANCHOR = "anchor"
 ANCHOR_CALLS = 10
-ANCHOR_SHAPE = (1, 28, 28)
 CPU = torch.device("cpu")
 LARGEST_GAP = 2**18  # bytes left between the copies of one round and the next
 
@@ -134,7 +132,7 @@ def clock_turns(
     if ANCHOR in turns:
         raise LabError(f"what is clocked cannot be called {ANCHOR}", "choose another name")
     device = next(iter(turns.values())).device
-    all_turns = dict(turns) | {ANCHOR: Turn(_anchor(device), device=device)}
+    all_turns = dict(turns) | {ANCHOR: Turn(partial(make_anchor, device), device=device)}
     numbers = dict.fromkeys(turns, calls) | {ANCHOR: max(calls, ANCHOR_CALLS)}
     chance = random.Random(0)
     gaps: list[Tensor] = []  # kept to the end, so that no round gets the memory of another
@@ -188,26 +186,3 @@ def _clocked(turn: Turn, call: Call, calls: int, warmup: int) -> list[int]:
     for _ in range(warmup):
         call()
     return [elapsed_ns(call, turn.device) for _ in range(calls)]
-
-
-@lru_cache(maxsize=1)
-def _lenet5() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build("lenet5", ANCHOR_SHAPE, 10).eval()
-
-
-def _anchor(device: torch.device) -> Callable[[], Call]:
-    """Makes the call of the anchor: LeNet-5 with weights of seed 0 on one gray image."""
-    model, x = _lenet5().to(device), torch.full((1, *ANCHOR_SHAPE), 0.5, device=device)
-
-    def make() -> Call:
-        copied, image = TORCH.replica(model, 1), x.clone()
-        return lambda: _without_gradients(copied, image)
-
-    return make
-
-
-def _without_gradients(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return run(model, x)

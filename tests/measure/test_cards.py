@@ -6,8 +6,9 @@ import torch
 
 from labsupport.core.errors import LabError
 from labsupport.data import load
+from labsupport.measure.anchor import ANCHOR
 from labsupport.measure.cards import clocked_columns, measure
-from labsupport.measure.clocking import ANCHOR, Clocking, Turn
+from labsupport.measure.clocking import Clocking, Turn
 from labsupport.methods.early_exit import attach_branches, entropy, side_branch
 from labsupport.models import build
 from labsupport.network.cost import parameter_count

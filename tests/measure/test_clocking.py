@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.measure import clocking
+from labsupport.measure import anchor, clocking
 from labsupport.measure.clocking import Turn, clock_turns
 from labsupport.measure.intervals import Interval
 from labsupport.measure.latency import (
@@ -52,10 +52,10 @@ def false_time(monkeypatch):
     """A false time, in which an inference of the anchor takes half a millisecond."""
     clock = FalseTime()
     monkeypatch.setattr(clocking, "time", clock)
-    monkeypatch.setattr(clocking, "build", lambda *_: Taking(clock, 0.5 / (0.5 * 28 * 28)))
-    clocking._lenet5.cache_clear()
+    monkeypatch.setattr(anchor, "build", lambda *_: Taking(clock, 0.5 / (0.5 * 28 * 28)))
+    anchor._lenet5.cache_clear()
     yield clock
-    clocking._lenet5.cache_clear()
+    anchor._lenet5.cache_clear()
 
 
 @pytest.fixture
