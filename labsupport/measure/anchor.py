@@ -1,4 +1,4 @@
-"""The anchor: LeNet-5 on one image, clocked in every clocking, so that ratios to it can be compared."""
+"""The anchor: LeNet-5 on one image, clocked in every clocking; ratios to it can be compared."""
 
 from __future__ import annotations
 
