@@ -38,7 +38,13 @@ Notebooks = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of the data sets.", show_default="LABS_DATA, or data"),
+    typer.Option(
+        help="Folder of the data sets.",
+        show_default="LABS_DATA, or data",
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+    ),
 ]
 RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_default="the latest")]
 
@@ -193,19 +199,19 @@ def reported(status: int) -> Iterator[None]:
 def _execute(prepared: Prepared, timeout: int | None) -> None:
     from rich.console import Console
 
+    from labsupport.runs.conditions import machine
     from labsupport.runs.display import Display
-    from labsupport.runs.record import machine, write_record
+    from labsupport.runs.record import write_record
     from labsupport.runs.runner import Runner
 
-    record = prepared.record
-    write_record(prepared.run, record)
+    run, record = prepared.run, prepared.record
+    write_record(run, record)
     display = Display(Console())
     with display.live:
         for line in _notes(prepared):
             display.line(line)
         try:
-            record.machine = machine()
-            Runner(prepared.run, record, prepared.catalog, display, timeout)()
+            Runner(run, record, prepared.catalog, prepared.request, machine(), display, timeout)()
         except KeyboardInterrupt:
             remedy = f"continue with `labs run --resume --name {record.name}`"
             typer.echo(f"labs: stopped; {remedy}", err=True)
@@ -214,10 +220,12 @@ def _execute(prepared: Prepared, timeout: int | None) -> None:
 
 def _notes(prepared: Prepared) -> Iterator[str]:
     """What is worth knowing before the run."""
-    record = prepared.record
+    record, jobs = prepared.record, prepared.request.jobs
     yield f"run {record.name}, profile {record.profile}, {len(record.labs)} labs"
-    if record.jobs > 1:
-        yield f"{record.jobs} labs share this machine: their clocked columns are not reliable"
+    if jobs > 1:
+        yield f"{jobs} labs share this machine: their clocked columns are not reliable"
+    for name, reason in prepared.again.items():
+        yield f"{name} runs again: {reason}"
     for name in record.labs:
         absent = [need for need in prepared.catalog[name].needs if need not in record.labs]
         if absent:

@@ -6,7 +6,6 @@ import platform
 import shutil
 import sys
 import tempfile
-import webbrowser
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -46,7 +45,6 @@ def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
         "memory": memory,
         "runs": lambda: runs_folder(runs),
         "data": lambda: data_sets(data_dir),
-        "browser": browser,
     }
     found = [examined(subject, check) for subject, check in checks.items()]
     return [*packages(root / "constraints.txt"), *found]
@@ -68,22 +66,26 @@ def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "w
 
 def packages(constraints: Path) -> list[Finding]:
     """What is not there of the packages, or not in the version that the labs were tested with."""
-    tested, found = pinned(constraints), []
-    for name in requirements(requires(DISTRIBUTION) or []):
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            remedy = "run `make run` in the course's folder"
-            found.append(Finding("problem", name, "not installed", remedy))
-            continue
-        pin = tested.get(name, SpecifierSet())
-        if not pin.contains(installed, prereleases=True):
-            detail = f"{installed}, tested with {pin}"
-            found.append(Finding("warning", name, detail, f"pip install {name}{pin}"))
-    python, remedy = f"Python {platform.python_version()}", "run in a checkout of the course"
-    if not tested:
-        found.append(Finding("warning", "versions", f"{python}, no {constraints}", remedy))
+    python = f"Python {platform.python_version()}"
+    if not constraints.is_file():
+        remedy = "run in a checkout of the course"
+        return [Finding("warning", "versions", f"{python}, no {constraints}", remedy)]
+    tested = requirements(constraints.read_text(encoding="utf-8").splitlines())
+    names = requirements(requires(DISTRIBUTION) or [])
+    found = [finding for name in names if (finding := package(name, tested.get(name)))]
     return found or [Finding("ok", "versions", f"{python}, packages as in constraints.txt")]
+
+
+def package(name: str, tested: SpecifierSet | None) -> Finding | None:
+    """What is wrong with one package, if anything."""
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return Finding("problem", name, "not installed", "run `make run` in the course's folder")
+    if tested is None or tested.contains(installed, prereleases=True):
+        return None
+    detail = f"{installed}, tested with {tested}"
+    return Finding("warning", name, detail, f"pip install {name}{tested}")
 
 
 def torch() -> Finding:
@@ -137,24 +139,10 @@ def data_sets(data_dir: Path | None) -> Finding:
     return judged("data", ", ".join(present), "mnist" in present, remedy)
 
 
-def browser() -> Finding:
-    """Whether a browser can show the report."""
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        return Finding("warning", "browser", "none", "open the report on another machine")
-    return Finding("ok", "browser", "one that shows the report")
-
-
-def pinned(constraints: Path) -> dict[str, SpecifierSet]:
-    """The tested versions of packages in a constraints file, if there is one."""
-    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints.is_file() else []
-    return requirements(line for line in lines if line.strip() and not line.startswith("#"))
-
-
 def requirements(lines: Iterable[str]) -> dict[str, SpecifierSet]:
     """The packages of these lines with their versions, those for this Python and system only."""
-    read, here = map(Requirement, lines), {"extra": ""}
+    read = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    here = {"extra": ""}
     return {r.name: r.specifier for r in read if r.marker is None or r.marker.evaluate(here)}
 
 

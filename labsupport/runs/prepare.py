@@ -11,14 +11,7 @@ from pathlib import Path
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
 from labsupport.runs.parameters import check_names, parameters_of
-from labsupport.runs.profiles import (
-    Values,
-    all_parameters,
-    load_profile,
-    profile_path,
-    read_assignments,
-    resolve,
-)
+from labsupport.runs.profiles import all_parameters, load_profile, read_assignments
 from labsupport.runs.record import (
     LabRecord,
     RunRecord,
@@ -28,7 +21,6 @@ from labsupport.runs.record import (
     new_folder,
     now,
     read_record,
-    versions,
 )
 
 PROFILE = "quick"
@@ -36,7 +28,7 @@ PROFILE = "quick"
 
 @dataclass(frozen=True)
 class Request:
-    """What `labs run` was asked for; None and empty mean not given."""
+    """What `labs run` was asked for; None and empty mean not given. `data_dir` is absolute."""
 
     runs: Path
     notebooks: Path
@@ -50,32 +42,27 @@ class Request:
     jobs: int = 1
     scheduler: str | None = None
 
-    def select(self, catalog: Catalog) -> list[str]:
-        """The labs it asks for."""
-        return select(catalog, self.only, self.first, self.last)
-
-    def overrides(self, catalog: Catalog, names: Sequence[str]) -> dict[str, Values]:
-        """The parameters it sets itself in the labs called `names`, by lab."""
-        labs = {name: catalog[name] for name in names}
-        return read_assignments(self.assignments, labs, all_parameters(labs))
-
-    def data_folder(self) -> str | None:
-        """The data folder it names, absolute. Raises LabError if it is not there."""
-        if self.data_dir is None:
-            return None
-        if not self.data_dir.is_dir():
-            problem = f"--data-dir {self.data_dir} is not a folder"
-            raise LabError(problem, "make it, or name another")
-        return str(self.data_dir.expanduser().resolve())
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """What it says of labs and parameters, by option."""
+        single = {"--profile": self.profile, "--from": self.first, "--to": self.last}
+        given = {option: [value] for option, value in single.items() if value}
+        several = {"--only": list(self.only), "-p": list(self.assignments)}
+        return given | {option: values for option, values in several.items() if values}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can start: its folder, its record, and the labs there are."""
+    """A run that can start: its folder, its record, the labs there are, and what was asked for.
+
+    `again` says of labs that were done why they run again.
+    """
 
     run: Path
     record: RunRecord
     catalog: Catalog = field(repr=False)
+    request: Request
+    again: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -92,64 +79,74 @@ def new_run(request: Request) -> Prepared:
     catalog = read_catalog(request.notebooks)
     parameters = all_parameters(catalog)
     profile = load_profile(request.profile or PROFILE, request.notebooks / "profiles", parameters)
-    names, data_dir = request.select(catalog), request.data_folder()
-    overrides = request.overrides(catalog, names)
+    chosen = select(list(catalog), request.only, request.first, request.last)
+    own = {name: parameters[name] for name in chosen}
+    overrides = read_assignments(request.assignments, own)
     labs = {}
-    for name in names:
-        values = resolve(name, parameters[name], profile, overrides.get(name, {}))
-        values = relative_data(values, request.runs, data_dir)
-        labs[name] = LabRecord(catalog[name].title, list(catalog[name].needs), values)
+    for name in chosen:
+        lab, values = catalog[name], profile.values(name, own[name]) | overrides.get(name, {})
+        values = relative_data(values, request.runs, request.data_dir)
+        labs[name] = LabRecord(title=lab.title, needs=list(lab.needs), parameters=values)
     check_devices(labs)
     check_scheduler(request.scheduler)
     run = new_folder(request.runs, request.name)
-    record = RunRecord(run.name, profile.name, now(), labs, request.jobs, overrides, data_dir)
-    record.scheduler, record.versions = request.scheduler, versions()
-    return Prepared(run, record, catalog)
+    record = RunRecord(
+        name=run.name,
+        profile=profile.name,
+        started=now(),
+        labs=labs,
+        settings={"--profile": [PROFILE], **request.settings},
+        overrides=overrides,
+        data_dir=request.data_dir,
+    )
+    return Prepared(run, record, catalog, request)
 
 
 def resumed_run(run: Path, request: Request) -> Prepared:
-    """The run in the folder `run`, with what is not done pending again.
+    """The run in the folder `run`; what is not done, or no longer as it was, is pending again.
 
-    Raises LabError for settings that contradict the stored ones.
+    Parameters that its labs have got since take their defaults. Raises LabError for settings other
+    than the stored ones, and for labs or parameters that are gone.
     """
-    catalog = read_catalog(request.notebooks)
-    record = read_record(run)
-    unknown = [name for name in record.labs if name not in catalog]
-    if unknown:
+    catalog, record = read_catalog(request.notebooks), read_record(run)
+    check_settings(request, record)
+    if unknown := [name for name in record.labs if name not in catalog]:
         raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
+    record.data_dir = request.data_dir or record.data_dir
+    again = {}
     for name, lab in record.labs.items():
-        check_names(name, parameters_of(catalog[name].path), lab.parameters)
-    differing = _differences(request, record, catalog)
-    if differing:
-        problem = f"the run {record.name} was started with {'; '.join(differing)}"
-        raise LabError(problem, "resume it without these settings, or start a new run")
-    record.jobs, record.data_dir = request.jobs, request.data_folder() or record.data_dir
-    record.scheduler = request.scheduler  # the one of the first start may be gone
-    for name, lab in record.labs.items():
-        if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
-            lab.reset()
+        declared = parameters_of(catalog[name].path)
+        check_names(name, declared, lab.parameters)
+        lab.parameters = {n: p.default for n, p in declared.items()} | lab.parameters
+        if lab.status == "done" and (reason := outdated(run, catalog[name].path, lab)):
+            again[name] = reason
+        if lab.status != "done" or name in again:
+            record.labs[name] = lab.pending()
     check_devices(record.labs)
     check_scheduler(request.scheduler)
-    return Prepared(run, record, catalog)
+    return Prepared(run, record, catalog, request, again)
 
 
-def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
-    """The stored settings that the request contradicts."""
-    found, stored = [], list(record.labs)
-    folder = request.notebooks / "profiles"
-    if request.profile and profile_path(request.profile, folder).stem != record.profile:
-        found.append(f"--profile {record.profile}")
-    if (request.only or request.first or request.last) and request.select(catalog) != stored:
-        found.append(f"the labs {', '.join(stored)}")
-    for lab, given in request.overrides(catalog, stored).items():
-        values = relative_data(given, request.runs, request.data_dir or record.data_dir)
-        kept = record.labs[lab].parameters
-        found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
-    return found
+def check_settings(request: Request, record: RunRecord) -> None:
+    """Raises LabError if the request sets what a run was started without, or otherwise."""
+    stored = record.settings
+    wrong = [option for option, given in request.settings.items() if given != stored.get(option)]
+    if wrong:
+        told = [" ".join([option, *stored.get(option, ["not given"])]) for option in wrong]
+        problem = f"the run {record.name} was started with {'; '.join(told)}"
+        raise LabError(problem, "resume it without these settings, or start a new run")
+
+
+def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
+    """Why a lab that is done must run again, in words; nothing if it need not."""
+    if lab.conditions is None or not (run / "notebooks" / notebook.name).is_file():
+        return "its executed notebook is gone"
+    changes = lab.conditions.changes(notebook)
+    return f"changed since it ran: {', '.join(changes)}" if changes else ""
 
 
 def relative_data(
-    values: Mapping[str, Value], runs: Path, data_dir: str | Path | None
+    values: Mapping[str, Value], runs: Path, data_dir: Path | None
 ) -> dict[str, Value]:
     """A lab's values with the path in `data` as the folder of a run in `runs` sees it.
 

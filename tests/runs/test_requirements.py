@@ -65,7 +65,8 @@ def test_a_run_resumes_with_the_data_it_was_started_with_and_no_other(course, de
     prepared = new_run(request)
     write_record(prepared.run, prepared.record)
     assert prepared.record.labs["02_third"].parameters["data"] == "csv:../../here/mine.csv"
-    assert resumed_run(prepared.run, request).record.labs == prepared.record.labs
+    resumed = resumed_run(prepared.run, Request(Path("../runs"), course))
+    assert resumed.record.labs == prepared.record.labs
     other = Request(Path("../runs"), course, assignments=["data=csv:other.csv"])
     with pytest.raises(LabError, match="start a new run"):
         resumed_run(prepared.run, other)
