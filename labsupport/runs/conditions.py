@@ -25,7 +25,6 @@ LIBRARIES = (
 )
 SHOWN = 3  # differences that are told in full
 Rows = list[dict[str, str]]
-Values = dict[str, dict[str, list[str]]]
 
 
 class Conditions(BaseModel, frozen=True, extra="forbid"):
@@ -54,25 +53,20 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
         return {f"{row['group']} {row['item']}": row["value"] for row in self.machine}
 
     def changes(self, notebook: Path) -> list[str]:
-        """What of the notebook, the package and the libraries is another by now."""
+        """What of the notebook, the package and the libraries is another by now, in words."""
         then = {"notebook": self.notebook, **self.software}
         now = {"notebook": cells_hash(notebook), "labsupport": code_hash(), **versions()}
-        differing = distinct(values_by_name({"then": then, "now": now}))
-        return [f"{name} ({' -> '.join(values)})" for name, values in differing.items()]
+        changed = {name: old for name, old in then.items() if old != now.get(name)}
+        return [f"{name} ({old} -> {now.get(name)})" for name, old in changed.items()]
 
 
-def values_by_name(facts: Mapping[str, Mapping[str, str]]) -> Values:
+def values_by_name(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, list[str]]]:
     """Every value of each fact with the labs that have it; `facts` are those of each lab."""
-    values: Values = {name: {} for of_lab in facts.values() for name in of_lab}
+    values: dict[str, dict[str, list[str]]] = {name: {} for of in facts.values() for name in of}
     for name, labs_with in values.items():
         for lab, of_lab in facts.items():
             labs_with.setdefault(of_lab.get(name, "absent"), []).append(lab)
     return values
-
-
-def distinct(values: Values) -> Values:
-    """The facts in which labs differ."""
-    return {name: labs_with for name, labs_with in values.items() if len(labs_with) > 1}
 
 
 def mixture(labs: Mapping[str, Conditions]) -> str:
@@ -80,7 +74,8 @@ def mixture(labs: Mapping[str, Conditions]) -> str:
     facts = {lab: ran.software | ran.hardware for lab, ran in labs.items()}
     found = [
         f"{name} is " + " but ".join(f"{value} in {', '.join(of)}" for value, of in values.items())
-        for name, values in distinct(values_by_name(facts)).items()
+        for name, values in values_by_name(facts).items()
+        if len(values) > 1
     ]
     more = [f"{len(found) - SHOWN} more differences"] if len(found) > SHOWN else []
     return "; ".join(found[:SHOWN] + more)

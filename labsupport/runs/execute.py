@@ -98,7 +98,7 @@ class Execution:
             on_cell_executed=lambda cell, execute_reply, **_: self._left(cell, execute_reply),
         )
         try:
-            with self._log() as log:
+            with open_log(self.run / "logs" / f"{self.source.stem}.log") as log:
                 client.execute(env=self.environment, stdout=log, stderr=log)
         except CellExecutionError:
             return ""
@@ -142,16 +142,16 @@ class Execution:
         if error and not self.record.error:
             self.record.cell, self.record.error = self._cell, error
 
-    @contextmanager
-    def _log(self) -> Iterator[IO[bytes]]:
-        path = self.run / "logs" / f"{self.source.stem}.log"
-        with explained(path):
-            path.parent.mkdir(exist_ok=True)
-            log = path.open("wb")
-        with log:
+
+@contextmanager
+def open_log(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, removed afterwards if nothing was written."""
+    with explained(path):
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as log:
             yield log
-        if not path.stat().st_size:
-            path.unlink()
+    if not path.stat().st_size:
+        path.unlink()
 
 
 def inject(notebook: NotebookNode, values: Mapping[str, Value]) -> None:

@@ -87,7 +87,6 @@ def new_run(request: Request) -> Prepared:
         lab, values = catalog[name], profile.values(name, own[name]) | overrides.get(name, {})
         values = relative_data(values, request.runs, request.data_dir)
         labs[name] = LabRecord(title=lab.title, needs=list(lab.needs), parameters=values)
-    check_devices(labs)
     check_scheduler(request.scheduler)
     run = new_folder(request.runs, request.name)
     record = RunRecord(
@@ -122,7 +121,6 @@ def resumed_run(run: Path, request: Request) -> Prepared:
             again[name] = reason
         if lab.status != "done" or name in again:
             record.labs[name] = lab.pending()
-    check_devices(record.labs)
     check_scheduler(request.scheduler)
     return Prepared(run, record, catalog, request, again)
 
@@ -163,19 +161,6 @@ def relative_data(
     if not given.is_absolute() and found == given:
         path = os.path.relpath(found.resolve(), runs.resolve() / "run")
     return {**values, "data": f"{kind}:{path}"}
-
-
-def check_devices(labs: Mapping[str, LabRecord]) -> None:
-    """Raises LabError if one of the labs still to run asks for a device that is not there."""
-    for name, lab in labs.items():
-        device = lab.parameters.get("device", "cpu")
-        if device == "cpu" or lab.status == "done":
-            continue
-        import torch  # here, because it takes seconds
-
-        if not torch.cuda.is_available():
-            problem = f"{name} asks for device={device}, but PyTorch finds no CUDA device here"
-            raise LabError(problem, "start a new run with -p device=cpu")
 
 
 def check_scheduler(address: str | None) -> None:

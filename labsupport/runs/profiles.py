@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, find_lab
@@ -17,9 +16,6 @@ from labsupport.runs.record import Value, explain
 
 Values = dict[str, Value]
 Parameters = Mapping[str, Mapping[str, Parameter]]
-T = TypeVar("T")
-Table = Annotated[dict[str, T], BeforeValidator(lambda read: {} if read is None else read)]
-TABLE = TypeAdapter(Table[object], config=ConfigDict(coerce_numbers_to_str=True))
 
 SHAPE = (
     "a profile holds `all: {PARAM: VALUE}`, `labs: {LAB: {PARAM: VALUE}}` or both,"
@@ -28,14 +24,12 @@ SHAPE = (
 RESERVED = {"profile": "give --profile", "out": "give --name or --runs-dir"}
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, extra="forbid", coerce_numbers_to_str=True):
     """A named set of values: `common` for every lab that has them, `labs` for one lab each."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
-
-    name: str
-    common: Table[object] = Field({}, alias="all")
-    labs: Table[Table[object]] = {}
+    name: str = ""
+    common: dict[str, object] = Field({}, alias="all")
+    labs: dict[str, dict[str, object]] = {}
 
     def values(self, lab: str, parameters: Mapping[str, Parameter]) -> Values:
         """Every parameter of a lab: its own value, else the common one, else the notebook's.
@@ -61,8 +55,8 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
     """
     path = profile_path(given, folder)
     try:
-        content = TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        profile = Profile.model_validate({**content, "name": path.stem})
+        profile = Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        profile.name = path.stem
         _check_profile(profile, parameters)
     except LabError as error:
         raise LabError(f"{path}: {error.problem}", error.remedy) from None

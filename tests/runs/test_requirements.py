@@ -1,12 +1,11 @@
 from pathlib import Path
 
 import pytest
-import torch
-from made_course import PARAMETERS, write_lab
+from made_course import write_lab
 
 from labsupport.core.errors import LabError
-from labsupport.runs.prepare import Request, check_devices, new_run, relative_data, resumed_run
-from labsupport.runs.record import LabRecord, write_record
+from labsupport.runs.prepare import Request, new_run, relative_data, resumed_run
+from labsupport.runs.record import write_record
 
 
 @pytest.fixture
@@ -70,30 +69,3 @@ def test_a_run_resumes_with_the_data_it_was_started_with_and_no_other(course, de
     other = Request(Path("../runs"), course, assignments=["data=csv:other.csv"])
     with pytest.raises(LabError, match="start a new run"):
         resumed_run(prepared.run, other)
-
-
-@pytest.mark.parametrize("present", [True, False])
-def test_a_device_that_is_not_there_is_refused_before_anything_runs(monkeypatch, present):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
-    asking = LabRecord(parameters={"device": "cuda"})
-    check_devices({"a": LabRecord(parameters={"device": "cpu"}), "b": LabRecord()})
-    check_devices({"a": LabRecord(parameters={"device": "cuda"}, status="done")})
-    if present:
-        check_devices({"a": asking})
-    else:
-        with pytest.raises(LabError, match=r"a asks for device=cuda.*-p device=cpu"):
-            check_devices({"a": asking})
-
-
-def test_new_and_resumed_runs_are_checked_for_their_device(course, desk, monkeypatch):
-    write_lab(course, "02_third", parameters=PARAMETERS + 'device: str = "cpu"  # [cpu|cuda]')
-    request = Request(desk / "runs", course, assignments=["2.device=cuda"], name="one")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    prepared = new_run(request)
-    write_record(prepared.run, prepared.record)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(LabError, match="no CUDA device"):
-        resumed_run(prepared.run, Request(desk / "runs", course))
-    with pytest.raises(LabError, match="no CUDA device"):
-        new_run(Request(desk / "runs", course, assignments=["2.device=cuda"], name="two"))
-    assert not (desk / "runs" / "two").exists()
