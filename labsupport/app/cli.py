@@ -31,22 +31,18 @@ app = typer.Typer(
     help="An executable course in efficient neural networks.",
 )
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
-Notebooks = Annotated[
-    Path | None,
-    typer.Option("--notebooks", help="Folder of the labs.", show_default="the course's own"),
-]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Notebooks = Annotated[Path | None, typer.Option(help="Folder of the labs, else the course's own.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the data sets.",
-        show_default="LABS_DATA, or data",
+        help="Folder of the data sets, else LABS_DATA, else the course's own.",
         exists=True,
         file_okay=False,
         resolve_path=True,
     ),
 ]
-RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_default="the latest")]
+RunName = Annotated[str | None, typer.Argument(help="Name of a run, else the latest.")]
 
 
 def main() -> None:
@@ -77,9 +73,7 @@ def list_labs(notebooks: Notebooks = None) -> None:
 
 @app.command()
 def run(
-    profile: Annotated[
-        str | None, typer.Option(help="quick, lab, full, or a file.", show_default="quick")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="quick, else lab, full or a file.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this lab (repeatable).")] = None,
     first: Annotated[str | None, typer.Option("--from", help="The first lab to run.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="The last lab to run.")] = None,
@@ -89,21 +83,14 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data set of all labs, as -p data=.")] = None,
     data_dir: DataDir = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="time")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run of that name, or the latest.")
-    ] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the run, else the time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with it, or the latest.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
     scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", envvar="LABS_SCHEDULER", help="Dask scheduler to train on."
-        ),
+        str | None, typer.Option(envvar="LABS_SCHEDULER", help="Dask scheduler to train on.")
     ] = None,
-    timeout: Annotated[
-        int | None, typer.Option(min=1, help="Seconds per cell.", show_default="no limit")
-    ] = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Build the report.")] = True,
+    timeout: Annotated[int | None, typer.Option(min=1, help="Most seconds of a cell.")] = None,
+    report: Annotated[bool, typer.Option(help="Build the report.")] = True,
     runs_dir: RunsDir = Path("runs"),
     notebooks: Notebooks = None,
 ) -> None:
@@ -144,12 +131,11 @@ def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
 
 @app.command()
 def data(
-    name: Annotated[str | None, typer.Argument(help="Data set to get.", show_default="all")] = None,
+    name: Annotated[str | None, typer.Argument(help="Data set to get.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Show which data sets are there, or get one."""
-    from labsupport.data import fetch, status
-    from labsupport.data.sources import check_name
+    from labsupport.data.sources import SOURCES, check_name, data_folder, fetch
 
     with reported(WRONG_CALL):
         if name:
@@ -157,17 +143,19 @@ def data(
     with reported(FAILED):
         if name:
             fetch(name, data_dir)
-        for known, present, detail in status(data_dir):
-            if name in (None, known):
-                typer.echo(f"{known:14} {'there' if present else 'absent':7} {detail}")
+    folder = data_folder(data_dir)
+    for known, source in SOURCES.items():
+        if name in (None, known):
+            there = "there" if source.present(folder) else "absent"
+            typer.echo(f"{known:14} {there:7} {source.detail(known, folder)}")
 
 
 @app.command()
-def doctor(runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None) -> None:
+def doctor(runs_dir: RunsDir = Path("runs")) -> None:
     """Check that this machine can run the labs, and say what to do where it cannot."""
     from labsupport.app.doctor import examine
 
-    findings = examine(course_root(), runs_dir, data_dir)
+    findings = examine(course_root(), runs_dir)
     for finding in findings:
         typer.echo(str(finding))
     raise typer.Exit(FAILED if any(finding.level == "problem" for finding in findings) else 0)
@@ -238,13 +226,11 @@ def _sum_up(prepared: Prepared, report: bool) -> bool:
 
     run, record = prepared.run, prepared.record
     typer.echo("\n".join(summary(run, record)))
-    broken = broken_claims(run, record)
-    if broken:
-        listed = ", ".join(broken)
-        typer.echo(f"labs: required claims do not hold or are absent: {listed}", err=True)
+    if broken := ", ".join(broken_claims(run, record)):
+        typer.echo(f"labs: required claims do not hold or are absent: {broken}", err=True)
     if record.failed:
-        remedy = f"`labs run --resume --name {record.name}` runs the failed labs again"
-        typer.echo(f"labs: {remedy}", err=True)
+        again = f"labs run --resume --name {record.name}"
+        typer.echo(f"labs: `{again}` runs the failed labs again", err=True)
     if report:
         from labsupport.report import build_report
 

@@ -37,14 +37,13 @@ class Finding(NamedTuple):
         return f"{self.level:8} {self.subject}: {self.detail}{remedy}"
 
 
-def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
+def examine(root: Path, runs: Path) -> list[Finding]:
     """All findings about this machine; `root` is the folder of the course."""
     checks: dict[str, Callable[[], Finding]] = {
         "torch": torch,
         "kernel": kernel,
         "memory": memory,
         "runs": lambda: runs_folder(runs),
-        "data": lambda: data_sets(data_dir),
     }
     found = [examined(subject, check) for subject, check in checks.items()]
     return [*packages(root / "constraints.txt"), *found]
@@ -92,12 +91,9 @@ def torch() -> Finding:
     """Torch, its threads, and the GPU."""
     import torch as library
 
-    threads, cores = library.get_num_threads(), psutil.cpu_count()
-    cuda = library.cuda.is_available()
-    gpu = library.cuda.get_device_name() if cuda else "no GPU (quick and lab need none)"
-    return Finding(
-        "ok", "torch", f"{library.__version__}, {threads} threads on {cores} CPUs, {gpu}"
-    )
+    gpu = library.cuda.get_device_name() if library.cuda.is_available() else "no GPU"
+    threads = f"{library.get_num_threads()} threads on {psutil.cpu_count()} CPUs"
+    return Finding("ok", "torch", f"{library.__version__}, {threads}, {gpu}")
 
 
 def kernel() -> Finding:
@@ -118,10 +114,11 @@ def memory() -> Finding:
 
 
 def runs_folder(folder: Path) -> Finding:
-    """Whether files can be made in `folder`, or where it will be made, and enough of them."""
+    """Whether files can be made in `folder`, which is made for that, and enough of them."""
     try:
-        with tempfile.TemporaryFile(dir=nearest(folder)):
-            free = shutil.disk_usage(nearest(folder)).free
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         remedy = "name another folder with --runs-dir"
         return Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
@@ -130,23 +127,8 @@ def runs_folder(folder: Path) -> Finding:
     return judged("runs", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
-def data_sets(data_dir: Path | None) -> Finding:
-    """Which data sets are there; the lab profile needs mnist."""
-    from labsupport.data import status
-
-    present = [source.name for source in status(data_dir) if source.present]
-    remedy = "`labs data mnist`, before the lab profile"
-    return judged("data", ", ".join(present), "mnist" in present, remedy)
-
-
 def requirements(lines: Iterable[str]) -> dict[str, SpecifierSet]:
     """The packages of these lines with their versions, those for this Python and system only."""
     read = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     here = {"extra": ""}
     return {r.name: r.specifier for r in read if r.marker is None or r.marker.evaluate(here)}
-
-
-def nearest(folder: Path) -> Path:
-    """`folder`, or the closest folder above it that exists."""
-    absolute = folder.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.exists())

@@ -17,9 +17,9 @@ SHA256 = {
 }
 
 
-def idx_files(kind: str, ending: str = "") -> tuple[str, ...]:
+def idx_files(kind: str) -> tuple[str, ...]:
     """The four files of MNIST and its kin, relative to the data folder."""
-    return tuple(f"{kind}/raw/{name}{ending}" for name in SHA256)
+    return tuple(f"{kind}/raw/{name}" for name in SHA256)
 
 
 def read_mnist(folder: Path) -> Raw:

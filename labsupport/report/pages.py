@@ -32,8 +32,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters["number"] = number
-PAGES = ("index.md", "machine.md")
-FRAGMENTS = ("facts", "labs", "claims", "scorecards", "tables", "versions", "machine")
+CHART = "chart.html"  # no fragment of a page, but what a chart of a notebook becomes
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def write_pages(content: Content, folder: Path) -> None:
         "versions": values_by_name({lab: ran.versions for lab, ran in ran_with.items()}),
         "machine": values_by_name({lab: ran.hardware for lab, ran in ran_with.items()}),
     }
-    for name in (*PAGES, *(f"{fragment}.html" for fragment in FRAGMENTS)):
+    for name in TEMPLATES.list_templates(filter_func=lambda name: name != CHART):
         text = TEMPLATES.get_template(name).render(values)
         (folder / name).write_text(text, encoding="utf-8")
 

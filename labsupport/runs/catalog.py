@@ -22,7 +22,6 @@ class Lab(BaseModel, frozen=True):
     name: str
     path: Path
     title: str
-    question: str = ""
     needs: tuple[str, ...] = ()
     minutes: dict[str, float] = {}
 

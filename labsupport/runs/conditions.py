@@ -122,8 +122,7 @@ def machine() -> Rows:
     """The machine report as rows of group, item and value."""
     from labsupport.measure.machine import machine_report  # torch comes along: seconds
 
-    rows = machine_report().to_dict(orient="records")
-    return [{str(key): str(value) for key, value in row.items()} for row in rows]
+    return [dict(row) for _, row in machine_report().iterrows()]
 
 
 def _digest(content: bytes) -> str:

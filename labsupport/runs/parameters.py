@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import nbformat
 from nbformat import NotebookNode
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from labsupport.core.errors import LabError
 from labsupport.runs.record import Value, explain
@@ -37,7 +37,7 @@ class Parameter:
 
     def parse(self, text: str) -> Value:
         """The value that `text` from the command line stands for. Raises LabError as `check`."""
-        return self._validated(text, self._adapter.validate_strings)
+        return self._validated(text, TypeAdapter.validate_strings)
 
     def check(self, value: object) -> Value:
         """`value` in this parameter's type. Raises LabError for a wrong type, range or data set.
@@ -46,15 +46,11 @@ class Parameter:
         """
         if isinstance(self.default, float) and isinstance(value, str):
             return self.parse(value)
-        return self._validated(value, partial(self._adapter.validate_python, strict=True))
+        return self._validated(value, partial(TypeAdapter.validate_python, strict=True))
 
-    @property
-    def _adapter(self) -> TypeAdapter[Value]:
-        return TypeAdapter(self.type, config=ConfigDict(allow_inf_nan=False))
-
-    def _validated(self, given: object, validate: Callable[[Any], Value]) -> Value:
+    def _validated(self, given: object, validate: Callable[..., Value]) -> Value:
         try:
-            value = validate(given)
+            value = validate(TypeAdapter(self.type, config={"allow_inf_nan": False}), given)
         except ValidationError as error:
             raise LabError(f"{self.name}={given}: {explain(error)}") from None
         if self.name == "data" and value != self.default:

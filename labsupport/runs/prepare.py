@@ -11,11 +11,10 @@ from pathlib import Path
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
 from labsupport.runs.parameters import check_names, parameters_of
-from labsupport.runs.profiles import all_parameters, load_profile, read_assignments
+from labsupport.runs.profiles import Values, all_parameters, load_profile, read_assignments
 from labsupport.runs.record import (
     LabRecord,
     RunRecord,
-    Value,
     find_run,
     locked,
     new_folder,
@@ -41,14 +40,6 @@ class Request:
     name: str | None = None
     jobs: int = 1
     scheduler: str | None = None
-
-    @property
-    def settings(self) -> dict[str, list[str]]:
-        """What it says of labs and parameters, by option."""
-        single = {"--profile": self.profile, "--from": self.first, "--to": self.last}
-        given = {option: [value] for option, value in single.items() if value}
-        several = {"--only": list(self.only), "-p": list(self.assignments)}
-        return given | {option: values for option, values in several.items() if values}
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,6 @@ def new_run(request: Request) -> Prepared:
         profile=profile.name,
         started=now(),
         labs=labs,
-        settings={"--profile": [PROFILE], **request.settings},
         overrides=overrides,
         data_dir=request.data_dir,
     )
@@ -104,11 +94,13 @@ def new_run(request: Request) -> Prepared:
 def resumed_run(run: Path, request: Request) -> Prepared:
     """The run in the folder `run`; what is not done, or no longer as it was, is pending again.
 
-    Parameters that its labs have got since take their defaults. Raises LabError for settings other
-    than the stored ones, and for labs or parameters that are gone.
+    Parameters that its labs have got since take their defaults. Raises LabError for a request that
+    chooses labs or parameters, and for labs or parameters that are gone.
     """
+    if request.profile or request.only or request.first or request.last or request.assignments:
+        remedy = "leave out --profile, --only, --from, --to, -p and --data, or start a new run"
+        raise LabError("a resumed run keeps its labs and parameters", remedy)
     catalog, record = read_catalog(request.notebooks), read_record(run)
-    check_settings(request, record)
     if unknown := [name for name in record.labs if name not in catalog]:
         raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
     record.data_dir = request.data_dir or record.data_dir
@@ -125,16 +117,6 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     return Prepared(run, record, catalog, request, again)
 
 
-def check_settings(request: Request, record: RunRecord) -> None:
-    """Raises LabError if the request sets what a run was started without, or otherwise."""
-    stored = record.settings
-    wrong = [option for option, given in request.settings.items() if given != stored.get(option)]
-    if wrong:
-        told = [" ".join([option, *stored.get(option, ["not given"])]) for option in wrong]
-        problem = f"the run {record.name} was started with {'; '.join(told)}"
-        raise LabError(problem, "resume it without these settings, or start a new run")
-
-
 def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
     """Why a lab that is done must run again, in words; nothing if it need not."""
     if lab.conditions is None or not (run / "notebooks" / notebook.name).is_file():
@@ -143,24 +125,19 @@ def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
     return f"changed since it ran: {', '.join(changes)}" if changes else ""
 
 
-def relative_data(
-    values: Mapping[str, Value], runs: Path, data_dir: Path | None
-) -> dict[str, Value]:
-    """A lab's values with the path in `data` as the folder of a run in `runs` sees it.
+def relative_data(values: Values, runs: Path, data_dir: Path | None) -> Values:
+    """A lab's values with the path in `data` as it is seen from the folder of a run in `runs`.
 
-    As given if it is absolute or in the data folder, else relative to the run's folder: labs run
-    there, and an absolute path would put its user's name into the notebooks.
+    Labs run there, and an absolute path would put its user's name into the notebooks.
     Raises LabError for a csv:PATH or folder:PATH that is not there.
     """
     kind, colon, path = str(values.get("data", "")).partition(":")
     if not colon:
-        return dict(values)
+        return values
     from labsupport.data.sources import data_folder, find_path  # torch comes along: seconds
 
-    given, found = Path(path).expanduser(), find_path(path, data_folder(data_dir))
-    if not given.is_absolute() and found == given:
-        path = os.path.relpath(found.resolve(), runs.resolve() / "run")
-    return {**values, "data": f"{kind}:{path}"}
+    found = find_path(path, data_folder(data_dir)).resolve()
+    return {**values, "data": f"{kind}:{os.path.relpath(found, runs.resolve() / 'run')}"}
 
 
 def check_scheduler(address: str | None) -> None:

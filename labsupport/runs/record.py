@@ -53,15 +53,13 @@ class LabRecord(BaseModel, extra="forbid"):
 class RunRecord(BaseModel, extra="forbid"):
     """The content of run.json: labs by name, in order.
 
-    `settings` are the options that chose labs and parameters, as given; `overrides` is what -p and
-    --data changed, by lab and parameter; `data_dir` is as given.
+    `overrides` is what -p and --data set, by lab and parameter; `data_dir` is absolute.
     """
 
     name: str
     profile: str
     started: str
     labs: dict[str, LabRecord]
-    settings: dict[str, list[str]] = {}
     overrides: dict[str, dict[str, Value]] = {}
     data_dir: Path | None = None
 
@@ -69,11 +67,6 @@ class RunRecord(BaseModel, extra="forbid"):
     def failed(self) -> list[str]:
         """Labs that failed, or were skipped because another failed."""
         return [name for name, lab in self.labs.items() if lab.status in ("failed", "skipped")]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every lab is done."""
-        return all(lab.status == "done" for lab in self.labs.values())
 
     @property
     def conditions(self) -> dict[str, Conditions]:
@@ -138,13 +131,13 @@ def find_run(runs: Path, name: str | None) -> Path:
     if name:
         read_record(runs / name)
         return runs / name
-    begun = []
+    begun = {}
     for path in runs.glob(f"*/{FILE}"):
         with suppress(LabError):  # a damaged run does not hide the others
-            begun.append((read_record(path.parent).started, path.parent))
+            begun[path.parent] = read_record(path.parent).started
     if not begun:
         raise LabError(f"there is no run that can be read in {runs}", "start one with `labs run`")
-    return max(begun)[1]
+    return max(begun, key=lambda run: begun[run])
 
 
 @contextmanager

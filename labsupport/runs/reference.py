@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import atomic_write, explained
+from labsupport.core.files import explained
 from labsupport.records.tables import write_table
 from labsupport.runs.conditions import Conditions, mixture
 from labsupport.runs.record import RunRecord, read_record
@@ -24,7 +24,7 @@ def keep_reference(run: Path, reference: Path) -> list[Path]:
     all run with the same code and versions on the same machine.
     """
     record = read_record(run)
-    if not record.finished:
+    if {lab.status for lab in record.labs.values()} != {"done"}:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
     if problems := obstacles(record):
@@ -49,14 +49,11 @@ def obstacles(record: RunRecord) -> list[str]:
 
 
 def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:
-    tables = sorted((run / "tables" / lab).glob("*.csv"))
-    for table in tables:
-        with atomic_write(kept / table.name) as temporary:
-            shutil.copyfile(table, temporary)
-    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
-    current = {MACHINE, *(table.stem for table in tables)}
     with explained(kept):
-        for path in kept.glob("*.csv"):
-            if path.stem not in current:
-                path.unlink()
+        if kept.exists():
+            shutil.rmtree(kept)
+        kept.mkdir(parents=True)
+        for table in (run / "tables" / lab).glob("*.csv"):
+            shutil.copyfile(table, kept / table.name)
+    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
     return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -98,13 +99,11 @@ class Runner:
     def _finish(self) -> list[str]:
         """Wait until a running lab ends, if any runs; return those that have ended."""
         ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
-        return [self._note_outcome(future) for future in ended]
-
-    def _note_outcome(self, future: Future[LabRecord]) -> str:
-        lab, _ = self._running.pop(future)
-        self.record.labs[lab] = future.result()
-        self._ended(lab)
-        return lab
+        labs = {self._running.pop(future)[0]: future.result() for future in ended}
+        self.record.labs |= labs
+        for lab in labs:
+            self._ended(lab)
+        return list(labs)
 
     def _ended(self, lab: str) -> None:
         write_record(self.run, self.record)
@@ -119,9 +118,8 @@ class Runner:
     def _clear(self, lab: str) -> None:
         """Remove what an earlier attempt left, so that nothing of it is taken for results."""
         for folder in (self.run / "tables" / lab, self.run / "figures" / lab):
-            with explained(folder):
-                if folder.exists():
-                    shutil.rmtree(folder)
+            with explained(folder), suppress(FileNotFoundError):
+                shutil.rmtree(folder)
 
 
 def environment(data_dir: Path | None, scheduler: str | None) -> dict[str, str]:
@@ -130,8 +128,5 @@ def environment(data_dir: Path | None, scheduler: str | None) -> dict[str, str]:
     The folder is absolute: kernels run elsewhere.
     """
     folder = data_dir or os.environ.get("LABS_DATA")
-    return {
-        **os.environ,
-        **({"LABS_DATA": str(Path(folder).resolve())} if folder else {}),
-        **({SCHEDULER: scheduler} if scheduler else {}),
-    }
+    given = {"LABS_DATA": folder and str(Path(folder).resolve()), SCHEDULER: scheduler}
+    return {**os.environ, **{name: value for name, value in given.items() if value}}

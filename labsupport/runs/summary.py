@@ -27,15 +27,10 @@ def broken_claims(run: Path, record: RunRecord) -> list[str]:
     """
     claims = _claims(run)
     given = {claim.id for claim in claims}
-    absent = [id for id in _required(record) if id not in given]
-    return [claim.id for claim in claims if claim.broken] + absent
-
-
-def _required(record: RunRecord) -> list[str]:
-    """The ids of all claims that the finished labs must give."""
-    definitions = read_definitions(course_root() / CLAIMS)
     done = {name for name, lab in record.labs.items() if lab.status == "done"}
-    return [claim.id for lab, claim in definitions.each() if lab in done and claim.required]
+    defined = read_definitions(course_root() / CLAIMS).each()
+    owed = [claim.id for lab, claim in defined if lab in done and claim.required]
+    return [claim.id for claim in claims if claim.broken] + [id for id in owed if id not in given]
 
 
 def _claims(run: Path) -> list[Claim]:

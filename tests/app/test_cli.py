@@ -157,11 +157,11 @@ def failing(*_):
 
 
 def test_work_that_fails_ends_with_1_after_a_right_call(monkeypatch, tmp_path):
-    import labsupport.data
+    import labsupport.data.sources
     import labsupport.report
 
     made_record(tmp_path, "pending")
-    monkeypatch.setattr(labsupport.data, "fetch", failing)
+    monkeypatch.setattr(labsupport.data.sources, "fetch", failing)
     monkeypatch.setattr(labsupport.report, "build_report", failing)
     runs = ["--runs-dir", tmp_path]
     for arguments in (["data", "mnist"], ["report", *runs], ["reference", "one", *runs]):

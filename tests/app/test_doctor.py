@@ -59,12 +59,6 @@ def test_a_folder_that_cannot_be_written_to_is_a_problem(monkeypatch, tmp_path):
     assert levels([doctor.runs_folder(tmp_path / "file" / "runs")]) == {"runs": "problem"}
 
 
-def test_an_absent_mnist_is_a_warning(tmp_path):
-    found = doctor.data_sets(tmp_path)
-    assert (found.level, found.detail) == ("warning", "mnist5k")
-    assert "labs data mnist" in found.remedy
-
-
 def test_a_check_that_breaks_is_a_problem_in_one_line():
     def broken():
         raise ImportError("libcudart.so:\nno such file")
@@ -74,6 +68,6 @@ def test_a_check_that_breaks_is_a_problem_in_one_line():
 
 
 def test_this_machine_has_no_problem(tmp_path):
-    findings = doctor.examine(ROOT, tmp_path, None)
+    findings = doctor.examine(ROOT, tmp_path)
     assert not [str(finding) for finding in findings if finding.level == "problem"]
-    assert {"torch", "kernel", "memory", "data"} <= set(levels(findings))
+    assert {"torch", "kernel", "memory", "runs"} <= set(levels(findings))

@@ -12,7 +12,7 @@ from labsupport.runs.record import write_record
 
 @pytest.fixture
 def done(course, tmp_path, monkeypatch):
-    """A request, and the folder of the run that it led to, all labs done as of now."""
+    """A request to resume a run, and that run's folder: all labs done as of now."""
     monkeypatch.setattr(conditions, "versions", lambda: {"torch": "2.15.0"})
     request = Request(tmp_path / "runs", course, name="one")
     prepared = new_run(request)
@@ -90,23 +90,8 @@ def test_a_lab_that_is_gone_is_named(done, course):
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
-    [
-        ({"profile": "lab"}, "--profile quick"),
-        ({"only": ["0"]}, "--only not given"),
-        ({"assignments": ["seed=1"]}, "-p not given"),
-    ],
+    "setting", [{"profile": "quick"}, {"only": ["0"]}, {"last": "1"}, {"assignments": ["seed=1"]}]
 )
-def test_settings_other_than_those_of_the_start_are_refused(done, course, setting, told):
-    request = Request(done[0].runs, course, **setting)
-    with pytest.raises(LabError, match=f"the run one was started with {told}; resume it without"):
-        resumed_run(done[1], request)
-
-
-def test_the_settings_of_the_start_may_be_given_again(course, tmp_path):
-    given = {"profile": "lab", "first": "1", "assignments": ["1.seed=5"]}
-    request = Request(tmp_path / "runs", course, name="two", **given)
-    prepared = new_run(request)
-    write_record(prepared.run, prepared.record)
-    assert resumed_run(prepared.run, request).record == prepared.record
-    assert resumed_run(prepared.run, Request(tmp_path, course)).record == prepared.record
+def test_labs_and_parameters_are_not_chosen_anew(done, course, setting):
+    with pytest.raises(LabError, match="keeps its labs and parameters; leave out --profile"):
+        resumed_run(done[1], Request(done[0].runs, course, **setting))

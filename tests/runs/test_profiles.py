@@ -47,11 +47,11 @@ def test_a_profile_may_be_a_file(course, tmp_path):
         ("all: {shuffle: 1}", "shuffle=1: Input should be a valid boolean"),
         ("all: {out: x}", "`labs run` sets the parameter out itself; give --name"),
         ("all: [1]", "not a profile: all: Input should be a valid dictionary; a profile holds"),
-        ("- 1", "not a profile: Input should be a valid dictionary; a profile holds"),
+        ("- 1", "not a profile: Input should be a valid dictionary.*; a profile holds"),
         ("labs: [1]", "not a profile: labs: Input should be a valid dictionary; a profile holds"),
         ("labs: {00_first: 1}", "not a profile: labs.00_first: Input should be a valid dict"),
         ("labs: {00_first: {1: 2}}", "no parameter 1"),
-        ("{1: {}, al: {}}", "1: Extra inputs.*; al: Extra inputs"),
+        ("{1: {}, al: {}}", "1: Keys should be strings; al: Extra inputs"),
         ("all: {", "not a profile.*a profile holds"),
     ],
 )
