@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -18,10 +18,7 @@ from typer.exceptions import TyperException
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 
-if TYPE_CHECKING:
-    from labsupport.runs.prepare import Prepared
-
-FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_CALL = 1, 2
 PROFILES = ("quick", "lab", "full")
 
 app = typer.Typer(
@@ -35,12 +32,7 @@ RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Notebooks = Annotated[Path | None, typer.Option(help="Folder of the labs, else the course's own.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of the data sets, else LABS_DATA, else the course's own.",
-        exists=True,
-        file_okay=False,
-        resolve_path=True,
-    ),
+    typer.Option(exists=True, file_okay=False, resolve_path=True, help="Folder of the data sets."),
 ]
 RunName = Annotated[str | None, typer.Argument(help="Name of a run, else the latest.")]
 
@@ -109,22 +101,24 @@ def run(
         name=name,
         jobs=jobs,
         scheduler=scheduler,
+        timeout=timeout,
     )
     with reported(WRONG_CALL), open_run(request, resume) as prepared, reported(FAILED):
-        _execute(prepared, timeout)
-        fine = _sum_up(prepared, report)
+        from labsupport.app.session import execute, sum_up  # torch comes along: seconds
+
+        execute(prepared)
+        fine = sum_up(prepared, report)
     raise typer.Exit(0 if fine else FAILED)
 
 
 @app.command("report")
 def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Build the report of a run: pages that any browser opens, without a network."""
+    from labsupport.report import build_report
     from labsupport.runs.record import find_run
 
     with reported(WRONG_CALL):
         folder = find_run(runs_dir, name)
-    from labsupport.report import build_report
-
     with reported(FAILED):
         typer.echo(build_report(folder))
 
@@ -182,57 +176,3 @@ def reported(status: int) -> Iterator[None]:
     except LabError as error:
         typer.echo(f"labs: {error}", err=True)
         raise typer.Exit(status) from None
-
-
-def _execute(prepared: Prepared, timeout: int | None) -> None:
-    from rich.console import Console
-
-    from labsupport.runs.conditions import machine
-    from labsupport.runs.display import Display
-    from labsupport.runs.record import write_record
-    from labsupport.runs.runner import Runner
-
-    run, record = prepared.run, prepared.record
-    write_record(run, record)
-    display = Display(Console())
-    with display.live:
-        for line in _notes(prepared):
-            display.line(line)
-        try:
-            Runner(run, record, prepared.catalog, prepared.request, machine(), display, timeout)()
-        except KeyboardInterrupt:
-            remedy = f"continue with `labs run --resume --name {record.name}`"
-            typer.echo(f"labs: stopped; {remedy}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def _notes(prepared: Prepared) -> Iterator[str]:
-    """What is worth knowing before the run."""
-    record, jobs = prepared.record, prepared.request.jobs
-    yield f"run {record.name}, profile {record.profile}, {len(record.labs)} labs"
-    if jobs > 1:
-        yield f"{jobs} labs share this machine: their clocked columns are not reliable"
-    for name, reason in prepared.again.items():
-        yield f"{name} runs again: {reason}"
-    for name in record.labs:
-        absent = [need for need in prepared.catalog[name].needs if need not in record.labs]
-        if absent:
-            yield f"{name} builds on {', '.join(absent)}, which this run leaves out"
-
-
-def _sum_up(prepared: Prepared, report: bool) -> bool:
-    """Print how the run ended and build its report; whether nothing failed."""
-    from labsupport.runs.summary import broken_claims, summary
-
-    run, record = prepared.run, prepared.record
-    typer.echo("\n".join(summary(run, record)))
-    if broken := ", ".join(broken_claims(run, record)):
-        typer.echo(f"labs: required claims do not hold or are absent: {broken}", err=True)
-    if record.failed:
-        again = f"labs run --resume --name {record.name}"
-        typer.echo(f"labs: `{again}` runs the failed labs again", err=True)
-    if report:
-        from labsupport.report import build_report
-
-        typer.echo(f"report: {build_report(run)}")
-    return not (broken or record.failed)

@@ -28,8 +28,7 @@ def read_mnist(folder: Path) -> Raw:
         with (folder / file).open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != SHA256[Path(file).name]:
-            problem = f"{Path(file).name} is not the published file (its checksum differs)"
-            raise LabError(problem)
+            raise LabError(f"{Path(file).name} is not the published file (its checksum differs)")
     return _read_idx("MNIST", folder)
 
 

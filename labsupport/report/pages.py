@@ -78,16 +78,14 @@ def run_facts(record: RunRecord) -> list[str]:
 def problems(record: RunRecord, claims: list[Claim]) -> list[str]:
     """What went wrong, in sentences; nothing when all is well."""
     failed = [claim for claim in claims if claim.holds is False]
-    crowded = [name for name, ran in record.conditions.items() if ran.jobs > 1]
-    differences = mixture(record.conditions)
     kinds = {
         "Failed labs": [name for name, lab in record.labs.items() if lab.status == "failed"],
         "Required claims that do not hold": [claim.id for claim in failed if claim.broken],
         "Other claims that do not hold": [claim.id for claim in failed if not claim.broken],
-        "Labs that ran at once, so that their clocked columns are not reliable": crowded,
-        "Labs did not run alike": [differences] if differences else [],
     }
-    return [f"{kind}: {', '.join(names)}." for kind, names in kinds.items() if names]
+    found = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    mixed = [f"{text[0].upper()}{text[1:]}" for text in mixture(record.conditions)]
+    return [f"{sentence}." for sentence in found + mixed]
 
 
 def shown_scorecards(frame: pd.DataFrame) -> pd.DataFrame:

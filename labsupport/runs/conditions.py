@@ -69,8 +69,12 @@ def values_by_name(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str
     return values
 
 
-def mixture(labs: Mapping[str, Conditions]) -> str:
-    """How labs differ in code, versions or machine; nothing if their tables belong together."""
+def mixture(labs: Mapping[str, Conditions]) -> list[str]:
+    """What keeps the tables of labs from standing side by side, in words.
+
+    They ran at once, or with other code, versions or machines.
+    """
+    crowded = [lab for lab, ran in labs.items() if ran.jobs > 1]
     facts = {lab: ran.software | ran.hardware for lab, ran in labs.items()}
     found = [
         f"{name} is " + " but ".join(f"{value} in {', '.join(of)}" for value, of in values.items())
@@ -78,7 +82,8 @@ def mixture(labs: Mapping[str, Conditions]) -> str:
         if len(values) > 1
     ]
     more = [f"{len(found) - SHOWN} more differences"] if len(found) > SHOWN else []
-    return "; ".join(found[:SHOWN] + more)
+    at_once = [f"labs ran at once, which spoils the clock: {', '.join(crowded)}"] if crowded else []
+    return [*at_once, *found[:SHOWN], *more]
 
 
 def current(notebook: Path, jobs: int, scheduler: str | None, machine: Rows) -> Conditions:

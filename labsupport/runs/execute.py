@@ -64,7 +64,7 @@ class Execution:
     def __call__(self) -> LabRecord:
         """Execute, judge, and keep the notebook: `record` as it ended. Raises Stopped by `stop`."""
         began = time.perf_counter()
-        self._fail(self._execute())
+        self._execute()
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
         self._cell = None  # what fails from here on is no cell's
@@ -81,8 +81,7 @@ class Execution:
                 for process in [*self._kernel.children(recursive=True), self._kernel]:
                     process.kill()
 
-    def _execute(self) -> str:
-        """What ended the execution, in one line; empty if a cell did, or nothing."""
+    def _execute(self) -> None:
         client: NotebookClient = NotebookClient(
             self.notebook,
             kernel_name="python3",
@@ -97,18 +96,16 @@ class Execution:
             on_cell_execute=lambda cell, cell_index: self._enter(cell_index),
             on_cell_executed=lambda cell, execute_reply, **_: self._left(cell, execute_reply),
         )
+        log = self.run / "logs" / f"{self.source.stem}.log"
         try:
-            with open_log(self.run / "logs" / f"{self.source.stem}.log") as log:
-                client.execute(env=self.environment, stdout=log, stderr=log)
-        except CellExecutionError:
-            return ""
+            with suppress(CellExecutionError), open_log(log) as output:  # noted as the cell ended
+                client.execute(env=self.environment, stdout=output, stderr=output)
         except DeadKernelError:
-            return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
+            self._fail(f"the kernel died (killed, or out of memory?); see logs/{log.name}")
         except CellTimeoutError:
-            return f"not finished after {self.timeout} seconds; allow more with --timeout"
+            self._fail(f"not finished after {self.timeout} seconds; allow more with --timeout")
         except Exception as error:
-            return summarize(error)
-        return ""
+            self._fail(summarize(error))
 
     def _keep(self) -> None:
         try:
@@ -139,7 +136,7 @@ class Execution:
 
     def _fail(self, error: str) -> None:
         """Note what went wrong and in which cell; the first error counts."""
-        if error and not self.record.error:
+        if not self.record.error:
             self.record.cell, self.record.error = self._cell, error
 
 

@@ -27,7 +27,10 @@ PROFILE = "quick"
 
 @dataclass(frozen=True)
 class Request:
-    """What `labs run` was asked for; None and empty mean not given. `data_dir` is absolute."""
+    """What `labs run` was asked for; None and empty mean not given.
+
+    `data_dir` is absolute; `timeout` is in seconds per cell.
+    """
 
     runs: Path
     notebooks: Path
@@ -40,6 +43,7 @@ class Request:
     name: str | None = None
     jobs: int = 1
     scheduler: str | None = None
+    timeout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,15 @@ class Prepared:
 
 @contextmanager
 def open_run(request: Request, resume: bool) -> Iterator[Prepared]:
-    """A run to work in, held against other processes. Raises LabError for a wrong request."""
+    """A run to work in, held against other processes.
+
+    Raises LabError for a wrong request, and for a Dask scheduler that does not answer.
+    """
+    if request.scheduler:
+        from labsupport.sweep import connected  # torch comes along: seconds
+
+        with connected(request.scheduler):
+            pass
     prepared = None if resume else new_run(request)
     run = prepared.run if prepared else find_run(request.runs, request.name)
     with locked(run):
@@ -78,7 +90,6 @@ def new_run(request: Request) -> Prepared:
         lab, values = catalog[name], profile.values(name, own[name]) | overrides.get(name, {})
         values = relative_data(values, request.runs, request.data_dir)
         labs[name] = LabRecord(title=lab.title, needs=list(lab.needs), parameters=values)
-    check_scheduler(request.scheduler)
     run = new_folder(request.runs, request.name)
     record = RunRecord(
         name=run.name,
@@ -113,7 +124,6 @@ def resumed_run(run: Path, request: Request) -> Prepared:
             again[name] = reason
         if lab.status != "done" or name in again:
             record.labs[name] = lab.pending()
-    check_scheduler(request.scheduler)
     return Prepared(run, record, catalog, request, again)
 
 
@@ -138,12 +148,3 @@ def relative_data(values: Values, runs: Path, data_dir: Path | None) -> Values:
 
     found = find_path(path, data_folder(data_dir)).resolve()
     return {**values, "data": f"{kind}:{os.path.relpath(found, runs.resolve() / 'run')}"}
-
-
-def check_scheduler(address: str | None) -> None:
-    """Raises LabError if no Dask scheduler answers at the address; None asks for none."""
-    if address:
-        from labsupport.sweep import connected  # torch comes along: seconds
-
-        with connected(address):
-            pass

@@ -11,7 +11,7 @@ from labsupport.core.errors import LabError
 from labsupport.core.files import explained
 from labsupport.records.tables import write_table
 from labsupport.runs.conditions import Conditions, mixture
-from labsupport.runs.record import RunRecord, read_record
+from labsupport.runs.record import read_record
 
 MACHINE = "machine_report"
 
@@ -27,25 +27,14 @@ def keep_reference(run: Path, reference: Path) -> list[Path]:
     if {lab.status for lab in record.labs.values()} != {"done"}:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
-    if problems := obstacles(record):
+    changed = ", ".join(record.overrides)
+    problems = [f"parameters were changed in {changed}"] if changed else []
+    if problems := problems + mixture(record.conditions):
         problem = f"the run {record.name} is no reference: {'; '.join(problems)}"
         remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
         raise LabError(problem, remedy)
-    return [
-        _keep_lab(run, lab, ran, reference / record.profile / lab)
-        for lab, ran in record.conditions.items()
-    ]
-
-
-def obstacles(record: RunRecord) -> list[str]:
-    """What of a run keeps its labs' tables from standing side by side, in words."""
-    crowded = [lab for lab, ran in record.conditions.items() if ran.jobs > 1]
-    found = {
-        "parameters were changed in": ", ".join(record.overrides),
-        "labs ran at once:": ", ".join(crowded),
-        "labs did not run alike:": mixture(record.conditions),
-    }
-    return [f"{problem} {where}" for problem, where in found.items() if where]
+    kept = reference / record.profile
+    return [_keep_lab(run, lab, ran, kept / lab) for lab, ran in record.conditions.items()]
 
 
 def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:

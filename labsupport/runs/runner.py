@@ -23,10 +23,7 @@ from labsupport.sweep import SCHEDULER
 
 @dataclass
 class Runner:
-    """Runs the labs of a run that are still to be done, on `machine` (the rows of its report).
-
-    `timeout` is in seconds per cell.
-    """
+    """Runs the labs of a run that are still to be done, on `machine` (the rows of its report)."""
 
     run: Path
     record: RunRecord
@@ -34,7 +31,6 @@ class Runner:
     request: Request
     machine: Rows
     display: Display
-    timeout: int | None = None
     _running: dict[Future[LabRecord], tuple[str, Execution]] = field(default_factory=dict)
 
     def __call__(self) -> None:
@@ -69,8 +65,7 @@ class Runner:
 
     def _skip(self, lab: str) -> bool:
         """Whether a lab must be skipped, because one that it needs did not finish."""
-        missing = [need for need in self.catalog[lab].needs if need in self.record.failed]
-        if missing:
+        if missing := [need for need in self.catalog[lab].needs if need in self.record.failed]:
             record = self.record.labs[lab]
             record.status = "skipped"
             record.error = f"it needs {', '.join(missing)}, which did not finish"
@@ -89,7 +84,7 @@ class Runner:
             record,
             {n: value for n, value in record.parameters.items() if value != declared[n].default},
             environment(self.record.data_dir, request.scheduler),
-            self.timeout,
+            request.timeout,
             lambda cell, cells: self.display.cell(lab, cell, cells),
         )
         write_record(self.run, self.record)

@@ -95,9 +95,14 @@ def test_the_versions_are_those_of_what_is_installed():
 
 
 def test_labs_that_ran_alike_are_no_mixture():
-    one, other = made_conditions(), made_conditions(notebook="another", jobs=2)
-    assert mixture({"00_first": one, "01_second": other}) == ""
-    assert mixture({}) == ""
+    one, other = made_conditions(), made_conditions(notebook="another", scheduler="tcp://made:1")
+    assert mixture({"00_first": one, "01_second": other}) == []
+    assert mixture({}) == []
+
+
+def test_labs_that_ran_at_once_are_named():
+    labs = {"00_first": made_conditions(), "01_second": made_conditions(jobs=2)}
+    assert mixture(labs) == ["labs ran at once, which spoils the clock: 01_second"]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +121,11 @@ def test_labs_that_ran_alike_are_no_mixture():
 )
 def test_what_differs_between_labs_is_named_with_the_labs(facts, difference):
     labs = {"00_first": made_conditions(), "01_second": made_conditions(**facts)}
-    assert mixture({**labs, "02_third": made_conditions()}) == difference
+    assert mixture({**labs, "02_third": made_conditions()}) == [difference]
 
 
 def test_of_many_differences_three_are_told():
     bare = Conditions(notebook="cells", code="code", versions={})
-    found = mixture({"00_first": made_conditions(), "01_second": bare}).split("; ")
+    found = mixture({"00_first": made_conditions(), "01_second": bare})
     assert len(found) == 4
     assert found[-1] == "3 more differences"

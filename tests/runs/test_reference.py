@@ -68,7 +68,7 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path, status):
     ("facts", "problem"),
     [
         ({"overrides": {"01_second": {"seed": 1}}}, "parameters were changed in 01_second"),
-        ({"_01_second": {"jobs": 4}}, "labs ran at once: 01_second"),
+        ({"_01_second": {"jobs": 4}}, "labs ran at once, which spoils the clock: 01_second"),
         ({"_01_second": {"machine": OTHER_MACHINE}}, "model is Abacus 9000 in 00_first but Slide"),
         ({"_01_second": {"code": "new"}}, "labsupport is code in 00_first but new in 01_second"),
         ({"_01_second": {"versions": VERSIONS | {"torch": "2.16.0"}}}, "torch is 2.15.0 in 00_fir"),
