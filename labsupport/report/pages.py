@@ -61,7 +61,7 @@ def write_pages(content: Content, folder: Path) -> None:
         "figures": list(scorecards.select_dtypes("number")),
         "tables": sorted((content.folder / "tables").glob("*/*.csv")),
         "versions": values_by_name({lab: ran.versions for lab, ran in ran_with.items()}),
-        "machine": values_by_name({lab: ran.hardware for lab, ran in ran_with.items()}),
+        "machine": values_by_name({lab: ran.machine_items for lab, ran in ran_with.items()}),
     }
     for name in TEMPLATES.list_templates(filter_func=lambda name: name != CHART):
         text = TEMPLATES.get_template(name).render(values)
@@ -71,7 +71,7 @@ def write_pages(content: Content, folder: Path) -> None:
 def run_facts(record: RunRecord) -> list[str]:
     """What a run was: its profile, when it began, to the minute, and its machine, or machines."""
     started = record.started.replace("T", " ")[:16]
-    machines = [machine_line(ran.hardware) for ran in record.conditions.values()]
+    machines = [machine_line(ran.machine_items) for ran in record.conditions.values()]
     return [f"{record.profile} profile", started, *filter(None, dict.fromkeys(machines))]
 
 
@@ -97,6 +97,6 @@ def shown_scorecards(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**figures.map(number)).fillna("")
 
 
-def machine_line(hardware: Mapping[str, str]) -> str:
+def machine_line(machine: Mapping[str, str]) -> str:
     """A machine in a few words: processor, cores, memory, accelerator."""
-    return ", ".join(form.format(hardware[n]) for n, form in HEADLINE.items() if hardware.get(n))
+    return ", ".join(form.format(machine[n]) for n, form in HEADLINE.items() if machine.get(n))

@@ -48,8 +48,8 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
         return {"labsupport": self.code, **self.versions}
 
     @property
-    def hardware(self) -> dict[str, str]:
-        """The items of the machine report, by group and item."""
+    def machine_items(self) -> dict[str, str]:
+        """The values of the machine report, by group and item."""
         return {f"{row['group']} {row['item']}": row["value"] for row in self.machine}
 
     def changes(self, notebook: Path) -> list[str]:
@@ -75,7 +75,7 @@ def mixture(labs: Mapping[str, Conditions]) -> list[str]:
     They ran at once, or with other code, versions or machines.
     """
     crowded = [lab for lab, ran in labs.items() if ran.jobs > 1]
-    facts = {lab: ran.software | ran.hardware for lab, ran in labs.items()}
+    facts = {lab: ran.software | ran.machine_items for lab, ran in labs.items()}
     found = [
         f"{name} is " + " but ".join(f"{value} in {', '.join(of)}" for value, of in values.items())
         for name, values in values_by_name(facts).items()

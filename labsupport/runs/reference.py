@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import explained
+from labsupport.core.files import atomic_write, explained
 from labsupport.records.tables import write_table
 from labsupport.runs.conditions import Conditions, mixture
 from labsupport.runs.record import read_record
@@ -41,8 +41,8 @@ def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:
     with explained(kept):
         if kept.exists():
             shutil.rmtree(kept)
-        kept.mkdir(parents=True)
-        for table in (run / "tables" / lab).glob("*.csv"):
-            shutil.copyfile(table, kept / table.name)
+    for table in (run / "tables" / lab).glob("*.csv"):
+        with atomic_write(kept / table.name) as temporary:
+            shutil.copyfile(table, temporary)
     write_table(kept / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
     return kept
