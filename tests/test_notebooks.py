@@ -11,7 +11,7 @@ from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from labsupport.records.definitions import read_definitions
 from labsupport.runs.catalog import read_catalog
-from labsupport.runs.profiles import all_parameters, load_profile, resolve
+from labsupport.runs.profiles import all_parameters, load_profile
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 DEFINITIONS = read_definitions(NOTEBOOKS[0].parent / "claims.yaml")
@@ -175,7 +175,7 @@ def test_labs_that_share_networks_share_their_recipes(profile):
     parameters = all_parameters(catalog)
     chosen = load_profile(profile, NOTEBOOKS[0].parent / "profiles", parameters)
     mlp, cnn, profiling, pruning, early_exit = (
-        resolve(name, parameters[name], chosen, {})
+        chosen.values(name, parameters[name])
         for name in (
             *("01_baseline_mlp", "02_baseline_cnn", "03_profiling"),
             *("08_filter_pruning", "09_early_exit"),

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import EVIL, MACHINE, make_run, write_made_record, write_notebook
+from made_conditions import OTHER_MACHINE, VERSIONS, made_conditions
+from made_run import EVIL, make_run, write_made_record, write_notebook
 from nbformat import v4
 
 from labsupport.core.errors import LabError
@@ -21,13 +22,14 @@ from labsupport.records.claims import Claim
 from labsupport.report import build_report, site
 from labsupport.report.mathml import mathml
 from labsupport.report.pages import (
-    column_texts,
+    Content,
     machine_line,
     problems,
     run_facts,
-    scorecard_texts,
+    shown_scorecards,
+    write_pages,
 )
-from labsupport.runs.record import LabRecord, RunRecord
+from labsupport.runs.record import LabRecord, RunRecord, read_record
 
 
 class Page(HTMLParser):
@@ -339,45 +341,64 @@ def test_any_formula_gives_well_formed_markup(latex):
         assert Markup(mathml(latex, block=block)).tags[0] in ("math", "code")
 
 
-def test_column_texts_share_their_decimals():
-    def texts(*values):
-        return column_texts(pd.Series(values)).tolist()
-
-    assert texts(0.98765, 0.5, np.nan) == ["0.9877", "0.5000", ""]
-    assert texts(1234567.0, 12.0) == ["1,234,567", "12"]
-    assert texts(1234.56, 0.5) == ["1,235", "0"]
-    assert texts("a", None) == ["a", ""]
-    assert texts(0, 0) == ["0", "0"]
-
-
 def test_scorecards_are_shown_without_what_is_empty_or_always_the_same():
     frame = pd.DataFrame(
         {
             "lab": ["a", "a", "b"],
             "profile": ["quick"] * 3,
-            "method": ["m", "n", "o"],
-            "macs": [1000, 2000, 3000],
+            "method": ["m", None, "o"],
+            "macs": [1000, 2000, np.nan],
             "accuracy": [np.nan] * 3,
         }
     )
-    shown = scorecard_texts(frame)
+    shown = shown_scorecards(frame)
     assert list(shown) == ["lab", "method", "macs"]
-    assert shown["macs"].tolist() == ["1,000", "2,000", "3,000"]
-    assert scorecard_texts(pd.DataFrame()).empty
+    assert shown["macs"].tolist() == ["1,000", "2,000", ""]
+    assert shown["method"].tolist() == ["m", "", "o"]
+    assert shown_scorecards(pd.DataFrame()).empty
+
+
+def made_record(**labs):
+    return RunRecord(name="bare", profile="quick", started="2026-01-02T03:04:05", labs=labs)
 
 
 def test_problems_tell_required_claims_from_others():
     broken = Claim("x", "", 1, ">=", 2, required=True), Claim("y", "", 1, ">=", 2)
-    found = problems({"00_a": LabRecord(status="failed")}, [*broken, Claim("z", "", 3, ">=", 2)])
+    record = made_record(a=LabRecord(status="failed"))
+    found = problems(record, [*broken, Claim("z", "", 3, ">=", 2)])
     assert found == [
-        "Failed labs: 00_a.",
+        "Failed labs: a.",
         "Required claims that do not hold: x.",
         "Other claims that do not hold: y.",
     ]
-    assert problems({"00_a": LabRecord(status="done")}, []) == []
+    assert problems(made_record(a=LabRecord(status="done")), []) == []
+
+
+def test_a_mixture_and_labs_that_ran_at_once_are_problems():
+    one = LabRecord(status="done", conditions=made_conditions(jobs=4))
+    other = LabRecord(status="done", conditions=made_conditions(machine=OTHER_MACHINE))
+    assert problems(made_record(a=one, b=other), []) == [
+        "Labs ran at once, which spoils the clock: a.",
+        "Processor model is Abacus 9000 in a but Slide rule 4 in b.",
+    ]
 
 
 def test_a_run_that_has_hardly_begun_is_described_as_far_as_it_is_known():
-    record = RunRecord("bare", "quick", "2026-01-02T03:04:05", {"00_a": LabRecord()})
-    assert run_facts(record) == ["quick profile", "2026-01-02 03:04"]
-    assert machine_line(MACHINE[:1]) == "Abacus 9000"
+    assert run_facts(made_record(a=LabRecord())) == ["quick profile", "2026-01-02 03:04"]
+    assert machine_line({"processor model": "Abacus 9000"}) == "Abacus 9000"
+
+
+def test_pages_tell_machines_and_versions_of_a_mixture_apart(tmp_path):
+    newer = made_conditions(machine=OTHER_MACHINE, versions=VERSIONS | {"torch": "2.16.0"})
+    conditions = {"00_first": made_conditions(), "01_second": newer, "02_third": newer}
+    labs = {lab: LabRecord(status="done", conditions=of) for lab, of in conditions.items()}
+    write_made_record(tmp_path, labs)
+    write_pages(Content(read_record(tmp_path), [], tmp_path), tmp_path)
+    assert "torch <b>2.15.0 / 2.16.0</b>" in (tmp_path / "versions.html").read_text()
+    machine = (tmp_path / "machine.html").read_text()
+    assert "00_first" in row_with(machine, "Abacus 9000")
+    assert "01_second, 02_third" in row_with(machine, "Slide rule 4")
+    assert "00_first" not in row_with(machine, "7.8 GiB"), "labs are named where they differ"
+    facts = (tmp_path / "facts.html").read_text()
+    assert "Abacus 9000, 2 cores, 7.8 GiB · Slide rule 4, 2 cores" in facts
+    assert "Abacus 9000 in 00_first but Slide rule 4 in 01_second, 02_third" in facts

@@ -18,7 +18,7 @@ from packaging.version import Version
 from labsupport.records.claims import number
 from labsupport.records.definitions import read_definitions
 from labsupport.runs.catalog import read_catalog
-from labsupport.runs.profiles import all_parameters, load_profile, resolve
+from labsupport.runs.profiles import all_parameters, load_profile
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -132,7 +132,7 @@ def test_aims_are_for_the_data_sets_of_their_profiles():
     parameters = all_parameters(catalog)
     for profile, dataset in DEFINITIONS.datasets.items():
         loaded = load_profile(profile, ROOT / "notebooks" / "profiles", parameters)
-        chosen = {resolve(lab, parameters[lab], loaded, {})["data"] for lab in catalog}
+        chosen = {loaded.values(lab, parameters[lab])["data"] for lab in catalog}
         assert chosen == {dataset}
 
 

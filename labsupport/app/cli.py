@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -18,10 +18,7 @@ from typer.exceptions import TyperException
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
 
-if TYPE_CHECKING:
-    from labsupport.runs.prepare import Prepared
-
-FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_CALL = 1, 2
 PROFILES = ("quick", "lab", "full")
 
 app = typer.Typer(
@@ -31,16 +28,13 @@ app = typer.Typer(
     help="An executable course in efficient neural networks.",
 )
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
-Notebooks = Annotated[
-    Path | None,
-    typer.Option("--notebooks", help="Folder of the labs.", show_default="the course's own"),
-]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Notebooks = Annotated[Path | None, typer.Option(help="Folder of the labs, else the course's own.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of the data sets.", show_default="LABS_DATA, or data"),
+    typer.Option(exists=True, file_okay=False, resolve_path=True, help="Folder of the data sets."),
 ]
-RunName = Annotated[str | None, typer.Argument(help="Name of a run.", show_default="the latest")]
+RunName = Annotated[str | None, typer.Argument(help="Name of a run, else the latest.")]
 
 
 def main() -> None:
@@ -71,9 +65,7 @@ def list_labs(notebooks: Notebooks = None) -> None:
 
 @app.command()
 def run(
-    profile: Annotated[
-        str | None, typer.Option(help="quick, lab, full, or a file.", show_default="quick")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="quick, else lab, full or a file.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this lab (repeatable).")] = None,
     first: Annotated[str | None, typer.Option("--from", help="The first lab to run.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="The last lab to run.")] = None,
@@ -83,21 +75,14 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data set of all labs, as -p data=.")] = None,
     data_dir: DataDir = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="time")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run of that name, or the latest.")
-    ] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the run, else the time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with it, or the latest.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
     scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", envvar="LABS_SCHEDULER", help="Dask scheduler to train on."
-        ),
+        str | None, typer.Option(envvar="LABS_SCHEDULER", help="Dask scheduler to train on.")
     ] = None,
-    timeout: Annotated[
-        int | None, typer.Option(min=1, help="Seconds per cell.", show_default="no limit")
-    ] = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Build the report.")] = True,
+    timeout: Annotated[int | None, typer.Option(min=1, help="Most seconds of a cell.")] = None,
+    report: Annotated[bool, typer.Option(help="Build the report.")] = True,
     runs_dir: RunsDir = Path("runs"),
     notebooks: Notebooks = None,
 ) -> None:
@@ -116,34 +101,35 @@ def run(
         name=name,
         jobs=jobs,
         scheduler=scheduler,
+        timeout=timeout,
     )
     with reported(WRONG_CALL), open_run(request, resume) as prepared, reported(FAILED):
-        _execute(prepared, timeout)
-        fine = _sum_up(prepared, report)
+        from labsupport.app.session import execute, sum_up  # torch comes along: seconds
+
+        execute(prepared)
+        fine = sum_up(prepared, report)
     raise typer.Exit(0 if fine else FAILED)
 
 
 @app.command("report")
 def build(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Build the report of a run: pages that any browser opens, without a network."""
+    from labsupport.report import build_report
     from labsupport.runs.record import find_run
 
     with reported(WRONG_CALL):
         folder = find_run(runs_dir, name)
-    from labsupport.report import build_report
-
     with reported(FAILED):
         typer.echo(build_report(folder))
 
 
 @app.command()
 def data(
-    name: Annotated[str | None, typer.Argument(help="Data set to get.", show_default="all")] = None,
+    name: Annotated[str | None, typer.Argument(help="Data set to get.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Show which data sets are there, or get one."""
-    from labsupport.data import fetch, status
-    from labsupport.data.sources import check_name
+    from labsupport.data.sources import SOURCES, check_name, data_folder, fetch
 
     with reported(WRONG_CALL):
         if name:
@@ -151,17 +137,19 @@ def data(
     with reported(FAILED):
         if name:
             fetch(name, data_dir)
-        for known, present, detail in status(data_dir):
-            if name in (None, known):
-                typer.echo(f"{known:14} {'there' if present else 'absent':7} {detail}")
+    folder = data_folder(data_dir)
+    for known, source in SOURCES.items():
+        if name in (None, known):
+            there = "there" if source.present(folder) else "absent"
+            typer.echo(f"{known:14} {there:7} {source.detail(known, folder)}")
 
 
 @app.command()
-def doctor(runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None) -> None:
+def doctor(runs_dir: RunsDir = Path("runs")) -> None:
     """Check that this machine can run the labs, and say what to do where it cannot."""
     from labsupport.app.doctor import examine
 
-    findings = examine(course_root(), runs_dir, data_dir)
+    findings = examine(course_root(), runs_dir)
     for finding in findings:
         typer.echo(str(finding))
     raise typer.Exit(FAILED if any(finding.level == "problem" for finding in findings) else 0)
@@ -188,57 +176,3 @@ def reported(status: int) -> Iterator[None]:
     except LabError as error:
         typer.echo(f"labs: {error}", err=True)
         raise typer.Exit(status) from None
-
-
-def _execute(prepared: Prepared, timeout: int | None) -> None:
-    from rich.console import Console
-
-    from labsupport.runs.display import Display
-    from labsupport.runs.record import machine, write_record
-    from labsupport.runs.runner import Runner
-
-    record = prepared.record
-    write_record(prepared.run, record)
-    display = Display(Console())
-    with display.live:
-        for line in _notes(prepared):
-            display.line(line)
-        try:
-            record.machine = machine()
-            Runner(prepared.run, record, prepared.catalog, display, timeout)()
-        except KeyboardInterrupt:
-            remedy = f"continue with `labs run --resume --name {record.name}`"
-            typer.echo(f"labs: stopped; {remedy}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def _notes(prepared: Prepared) -> Iterator[str]:
-    """What is worth knowing before the run."""
-    record = prepared.record
-    yield f"run {record.name}, profile {record.profile}, {len(record.labs)} labs"
-    if record.jobs > 1:
-        yield f"{record.jobs} labs share this machine: their clocked columns are not reliable"
-    for name in record.labs:
-        absent = [need for need in prepared.catalog[name].needs if need not in record.labs]
-        if absent:
-            yield f"{name} builds on {', '.join(absent)}, which this run leaves out"
-
-
-def _sum_up(prepared: Prepared, report: bool) -> bool:
-    """Print how the run ended and build its report; whether nothing failed."""
-    from labsupport.runs.summary import broken_claims, summary
-
-    run, record = prepared.run, prepared.record
-    typer.echo("\n".join(summary(run, record)))
-    broken = broken_claims(run, record)
-    if broken:
-        listed = ", ".join(broken)
-        typer.echo(f"labs: required claims do not hold or are absent: {listed}", err=True)
-    if record.failed:
-        remedy = f"`labs run --resume --name {record.name}` runs the failed labs again"
-        typer.echo(f"labs: {remedy}", err=True)
-    if report:
-        from labsupport.report import build_report
-
-        typer.echo(f"report: {build_report(run)}")
-    return not (broken or record.failed)

@@ -6,7 +6,6 @@ import platform
 import shutil
 import sys
 import tempfile
-import webbrowser
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -38,15 +37,13 @@ class Finding(NamedTuple):
         return f"{self.level:8} {self.subject}: {self.detail}{remedy}"
 
 
-def examine(root: Path, runs: Path, data_dir: Path | None) -> list[Finding]:
+def examine(root: Path, runs: Path) -> list[Finding]:
     """All findings about this machine; `root` is the folder of the course."""
     checks: dict[str, Callable[[], Finding]] = {
         "torch": torch,
         "kernel": kernel,
         "memory": memory,
         "runs": lambda: runs_folder(runs),
-        "data": lambda: data_sets(data_dir),
-        "browser": browser,
     }
     found = [examined(subject, check) for subject, check in checks.items()]
     return [*packages(root / "constraints.txt"), *found]
@@ -68,34 +65,35 @@ def judged(subject: str, detail: str, fine: bool, remedy: str, level: Level = "w
 
 def packages(constraints: Path) -> list[Finding]:
     """What is not there of the packages, or not in the version that the labs were tested with."""
-    tested, found = pinned(constraints), []
-    for name in requirements(requires(DISTRIBUTION) or []):
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            remedy = "run `make run` in the course's folder"
-            found.append(Finding("problem", name, "not installed", remedy))
-            continue
-        pin = tested.get(name, SpecifierSet())
-        if not pin.contains(installed, prereleases=True):
-            detail = f"{installed}, tested with {pin}"
-            found.append(Finding("warning", name, detail, f"pip install {name}{pin}"))
-    python, remedy = f"Python {platform.python_version()}", "run in a checkout of the course"
-    if not tested:
-        found.append(Finding("warning", "versions", f"{python}, no {constraints}", remedy))
+    python = f"Python {platform.python_version()}"
+    if not constraints.is_file():
+        remedy = "run in a checkout of the course"
+        return [Finding("warning", "versions", f"{python}, no {constraints}", remedy)]
+    tested = requirements(constraints.read_text(encoding="utf-8").splitlines())
+    names = requirements(requires(DISTRIBUTION) or [])
+    found = [finding for name in names if (finding := package(name, tested.get(name)))]
     return found or [Finding("ok", "versions", f"{python}, packages as in constraints.txt")]
+
+
+def package(name: str, tested: SpecifierSet | None) -> Finding | None:
+    """What is wrong with one package, if anything."""
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return Finding("problem", name, "not installed", "run `make run` in the course's folder")
+    if tested is None or tested.contains(installed, prereleases=True):
+        return None
+    detail = f"{installed}, tested with {tested}"
+    return Finding("warning", name, detail, f"pip install {name}{tested}")
 
 
 def torch() -> Finding:
     """Torch, its threads, and the GPU."""
     import torch as library
 
-    threads, cores = library.get_num_threads(), psutil.cpu_count()
-    cuda = library.cuda.is_available()
-    gpu = library.cuda.get_device_name() if cuda else "no GPU (quick and lab need none)"
-    return Finding(
-        "ok", "torch", f"{library.__version__}, {threads} threads on {cores} CPUs, {gpu}"
-    )
+    gpu = library.cuda.get_device_name() if library.cuda.is_available() else "no GPU"
+    threads = f"{library.get_num_threads()} threads on {psutil.cpu_count()} CPUs"
+    return Finding("ok", "torch", f"{library.__version__}, {threads}, {gpu}")
 
 
 def kernel() -> Finding:
@@ -116,10 +114,11 @@ def memory() -> Finding:
 
 
 def runs_folder(folder: Path) -> Finding:
-    """Whether files can be made in `folder`, or where it will be made, and enough of them."""
+    """Whether files can be made in `folder`, which is made for that, and enough of them."""
     try:
-        with tempfile.TemporaryFile(dir=nearest(folder)):
-            free = shutil.disk_usage(nearest(folder)).free
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         remedy = "name another folder with --runs-dir"
         return Finding("problem", "runs", f"{folder}: {error.strerror}", remedy)
@@ -128,37 +127,8 @@ def runs_folder(folder: Path) -> Finding:
     return judged("runs", detail, free >= COMFORTABLE_DISK, remedy, level)
 
 
-def data_sets(data_dir: Path | None) -> Finding:
-    """Which data sets are there; the lab profile needs mnist."""
-    from labsupport.data import status
-
-    present = [source.name for source in status(data_dir) if source.present]
-    remedy = "`labs data mnist`, before the lab profile"
-    return judged("data", ", ".join(present), "mnist" in present, remedy)
-
-
-def browser() -> Finding:
-    """Whether a browser can show the report."""
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        return Finding("warning", "browser", "none", "open the report on another machine")
-    return Finding("ok", "browser", "one that shows the report")
-
-
-def pinned(constraints: Path) -> dict[str, SpecifierSet]:
-    """The tested versions of packages in a constraints file, if there is one."""
-    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints.is_file() else []
-    return requirements(line for line in lines if line.strip() and not line.startswith("#"))
-
-
 def requirements(lines: Iterable[str]) -> dict[str, SpecifierSet]:
     """The packages of these lines with their versions, those for this Python and system only."""
-    read, here = map(Requirement, lines), {"extra": ""}
+    read = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    here = {"extra": ""}
     return {r.name: r.specifier for r in read if r.marker is None or r.marker.evaluate(here)}
-
-
-def nearest(folder: Path) -> Path:
-    """`folder`, or the closest folder above it that exists."""
-    absolute = folder.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.exists())

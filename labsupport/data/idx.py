@@ -1,15 +1,12 @@
-"""MNIST and its kin: four files in the IDX format, each refused by name if it is damaged."""
+"""MNIST and its kin: four files in the IDX format, refused if they are damaged."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from torch import Tensor
-
-from labsupport.core.errors import LabError, summarize
+from labsupport.core.errors import LabError
 from labsupport.data.images import InMemory, Raw
-from labsupport.data.named import FAILURES
 
 # Of the published MNIST, unpacked: torchvision knows the checksums of the archives alone.
 SHA256 = {
@@ -20,21 +17,19 @@ SHA256 = {
 }
 
 
-def idx_files(kind: str, ending: str = "") -> tuple[str, ...]:
+def idx_files(kind: str) -> tuple[str, ...]:
     """The four files of MNIST and its kin, relative to the data folder."""
-    return tuple(f"{kind}/raw/{name}{ending}" for name in SHA256)
+    return tuple(f"{kind}/raw/{name}" for name in SHA256)
 
 
 def read_mnist(folder: Path) -> Raw:
     """The published MNIST: 60,000 + 10,000 gray images of 28 x 28."""
-    raw = _read_idx("MNIST", folder)
     for file in idx_files("MNIST"):
         with (folder / file).open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != SHA256[Path(file).name]:
-            problem = f"{Path(file).name} is not the published file (its checksum differs)"
-            raise LabError(problem)
-    return raw
+            raise LabError(f"{Path(file).name} is not the published file (its checksum differs)")
+    return _read_idx("MNIST", folder)
 
 
 def read_fashion_mnist(folder: Path) -> Raw:
@@ -45,20 +40,12 @@ def read_fashion_mnist(folder: Path) -> Raw:
 def _read_idx(kind: str, folder: Path) -> Raw:
     """The four files; torchvision's own class would prefer unchecked ones of its old versions."""
     from torchvision import datasets  # takes seconds
-
-    images, labels, test_images, test_labels = (_tensor(folder / f) for f in idx_files(kind))
-    train, test = InMemory(images, labels), InMemory(test_images, test_labels)
-    names = (name.split(" - ")[0] for name in getattr(datasets, kind).classes)  # not "0 - zero"
-    return Raw(train, None, test, tuple(names))
-
-
-def _tensor(file: Path) -> Tensor:
-    """Images (N, 1, H, W) or labels (N,). Raises LabError if they are not as the header states."""
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    read = read_image_file if "idx3" in file.name else read_label_file
-    try:
-        content: Tensor = read(str(file))
-    except FAILURES as error:
-        raise LabError(f"{file.name} is no complete IDX file: {summarize(error)}") from error
-    return content.unsqueeze(1) if content.ndim > 1 else content
+    images, labels, test_images, test_labels = (str(folder / file) for file in idx_files(kind))
+    train, test = (
+        InMemory(read_image_file(pixels).unsqueeze(1), read_label_file(classes))
+        for pixels, classes in ((images, labels), (test_images, test_labels))
+    )
+    names = (name.split(" - ")[0] for name in getattr(datasets, kind).classes)  # not "0 - zero"
+    return Raw(train, None, test, tuple(names))

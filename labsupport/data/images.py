@@ -178,16 +178,15 @@ class Raw:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
-            if images is not None:
-                self._check_labels(part, images.labels)
-
-    def _check_labels(self, part: str, labels: Tensor) -> None:
-        if not len(labels):
-            raise LabError(f"the {part} part has no images", "see data/README.md for the layout")
         largest = len(self.classes) - 1
-        wrong = ((labels < 0) | (labels > largest)).nonzero()
-        if len(wrong):
-            label, place = int(labels[wrong[0]]), f"image {int(wrong[0]) + 1} in the {part} part"
-            problem = f"label {label} of {place} is out of range: classes are 0 to {largest}"
-            raise LabError(problem, "correct it, or get the set again if it is a published one")
+        for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if images is None:
+                continue
+            if not len(images.labels):
+                problem = f"the {part} part has no images"
+                raise LabError(problem, "see data/README.md for the layout")
+            if len(wrong := ((images.labels < 0) | (images.labels > largest)).nonzero()):
+                row, right = int(wrong[0]), f"classes are 0 to {largest}"
+                label = f"label {int(images.labels[row])} of image {row + 1} in the {part} part"
+                remedy = "correct it, or get the set again if it is a published one"
+                raise LabError(f"{label} is out of range: {right}", remedy)

@@ -63,17 +63,13 @@ def stream(
     crop: int | None = None,
     device: str | torch.device = "cpu",
     max_train: int | None = None,
-    workers: int = 0,
 ) -> Splits[StreamedSplit]:
     """Like `load`, but image files stay on disk and are read as batches ask for them.
 
     The parts are the same as those of `load`. Mean and standard deviation come from the training
     part, from 5,000 of its images where it has more; the fingerprint stands for these, all labels
-    and who goes where, not for every pixel. `workers` are processes that read ahead.
-    Raises LabError as `load` does.
+    and who goes where, not for every pixel. Raises LabError as `load` does.
     """
-    if workers < 0:
-        raise LabError(f"workers is {workers}", "choose 0 or more")
     framing, place = Framing(size, crop), usable_device(device)
     raw = read(name, data_dir)
     parts = partition(raw, seed, val_fraction, max_train)
@@ -82,7 +78,7 @@ def stream(
     mean, std = statistics(sample)
     known = [tensor for part in parts for tensor in (part.rows, part.labels)]
     fingerprint = hash_tensors([sample, *known])
-    train, val, test = (StreamedSplit(part, framing, mean, std, place, workers) for part in parts)
+    train, val, test = (StreamedSplit(part, framing, mean, std, place) for part in parts)
     return Splits(name, train, val, test, raw.classes, mean, std, fingerprint)
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,25 +16,20 @@ from labsupport.core.errors import LabError, summarize
 from labsupport.core.files import REMEDIES, explained
 from labsupport.data.images import InMemory, Raw
 
-# What torchvision raises for a failed download, a wrong checksum or a damaged file.
-FAILURES = (
-    *(OSError, RuntimeError, ValueError, TypeError, AssertionError, EOFError, LookupError),
-    *(HTTPException, tarfile.TarError, zlib.error),
-)
-
 
 @dataclass(frozen=True)
 class NamedSet:
     """A set: its reader, the files that show it is there, and how to get it.
 
-    `torchvision` is the class there that downloads it, `archives` what that downloads (those that
-    the user has placed there are used), `megabytes` their size. Without it, the user gets the set.
+    `torchvision` is the class there that downloads it, `archives` a pattern of what it downloads
+    (those that the user has placed there are used), `megabytes` their size. Without it, the user
+    gets the set.
     """
 
     reader: Callable[[Path], Raw]
     shown_by: tuple[str, ...] = ()
     torchvision: str = ""
-    archives: tuple[str, ...] = ()
+    archives: str = ""
     megabytes: int = 0
 
     def present(self, folder: Path) -> bool:
@@ -61,7 +53,7 @@ class NamedSet:
             self._download(name, folder)
         try:
             return self.reader(folder)
-        except (*FAILURES, LabError) as error:
+        except Exception as error:  # torchvision raises nearly anything for a damaged file
             if not self.torchvision:
                 raise
             problem = error.problem if isinstance(error, LabError) else summarize(error)
@@ -87,9 +79,9 @@ class NamedSet:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-                for archive in self.archives:
-                    if (folder / archive).is_file():
-                        _transfer(shutil.copyfile, folder / archive, Path(temporary, archive))
+                for archive in folder.glob(self.archives):
+                    place = Path(temporary, archive.relative_to(folder))
+                    _transfer(shutil.copyfile, archive, place)
                 self._download_to(Path(temporary), name, folder)
                 for file in [path for path in Path(temporary).rglob("*") if path.is_file()]:
                     _transfer(Path.replace, file, folder / file.relative_to(temporary))
@@ -100,7 +92,7 @@ class NamedSet:
 
         try:
             getattr(torchvision.datasets, self.torchvision)(temporary, download=True)
-        except FAILURES as error:
+        except Exception as error:  # and for a failed download
             if isinstance(error, OSError) and error.errno in REMEDIES:
                 raise  # a full disk or a folder without the right to write, explained above
             raise LabError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
@@ -16,33 +15,19 @@ from labsupport.data.named import NamedSet, read_cifar, read_mnist5k, read_stl
 from labsupport.data.table import read_csv
 
 PATH_READERS: dict[str, Callable[[Path], Raw]] = {"folder": read_folder, "csv": read_csv}
-CIFAR10 = ("cifar-10-batches-py/batches.meta",), "CIFAR10", ("cifar-10-python.tar.gz",), 170
-STL10 = ("stl10_binary/class_names.txt",), "STL10", ("stl10_binary.tar.gz",), 2640
-FASHION = "FashionMNIST"
+MNIST = idx_files("MNIST"), "MNIST", "MNIST/raw/*.gz", 12
+FASHION = idx_files("FashionMNIST"), "FashionMNIST", "FashionMNIST/raw/*.gz", 31
+CIFAR10 = ("cifar-10-batches-py/batches.meta",), "CIFAR10", "cifar-10-python.tar.gz", 170
+STL10 = ("stl10_binary/class_names.txt",), "STL10", "stl10_binary.tar.gz", 2640
 SOURCES = {
     "mnist5k": NamedSet(read_mnist5k),
-    "mnist": NamedSet(read_mnist, idx_files("MNIST"), "MNIST", idx_files("MNIST", ".gz"), 12),
-    "fashion_mnist": NamedSet(
-        read_fashion_mnist,
-        idx_files("FashionMNIST"),
-        "FashionMNIST",
-        idx_files("FashionMNIST", ".gz"),
-        31,
-    ),
+    "mnist": NamedSet(read_mnist, *MNIST),
+    "fashion_mnist": NamedSet(read_fashion_mnist, *FASHION),
     "cifar10": NamedSet(read_cifar, *CIFAR10),
     "stl10": NamedSet(read_stl, *STL10),
     "tiny_imagenet": NamedSet(read_tiny_imagenet, ("tiny-imagenet-200/train",)),
     "imagenet": NamedSet(read_imagenet, ("imagenet/train",)),
 }
-NAMES = tuple(SOURCES)
-
-
-class Status(NamedTuple):
-    """Whether a set is there, and where it lies or how to get it."""
-
-    name: str
-    present: bool
-    detail: str
 
 
 def read(name: str, data_dir: str | Path | None = None) -> Raw:
@@ -59,7 +44,7 @@ def check_name(name: str) -> None:
     """Raises LabError, with the right names, for one that `load` does not understand."""
     kind, _, path = name.partition(":")
     if name not in SOURCES and not (kind in PATH_READERS and path):
-        right = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in PATH_READERS)])
+        right = ", ".join([*SOURCES, *(f"{kind}:PATH" for kind in PATH_READERS)])
         raise LabError(f"there is no data set {name!r}", f"choose one of {right}")
 
 
@@ -86,15 +71,6 @@ def absolute_name(name: str, folder: Path) -> str:
     """
     kind, colon, path = name.partition(":")
     return f"{kind}:{find_path(path, folder).resolve()}" if colon else name
-
-
-def status(data_dir: str | Path | None = None) -> list[Status]:
-    """For each set by name whether it is there, and where or how to get it."""
-    folder = data_folder(data_dir)
-    return [
-        Status(name, source.present(folder), source.detail(name, folder))
-        for name, source in SOURCES.items()
-    ]
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> None:

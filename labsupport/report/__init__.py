@@ -8,8 +8,6 @@ from labsupport.report.pages import Content
 from labsupport.report.site import build_site
 from labsupport.runs.record import read_record
 
-__all__ = ["build_report"]
-
 
 def build_report(run: Path) -> Path:
     """Build the report of a run's folder in `run/report` and give back its front page.

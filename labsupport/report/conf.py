@@ -20,7 +20,6 @@ html_theme = "sphinx_book_theme"
 html_static_path = ["static"]
 html_css_files = ["report.css"]
 html_copy_source = False
-html_show_sourcelink = False
 html_show_search_summary = False  # it would fetch pages, which browsers refuse under file://
 html_show_sphinx = False
 html_show_copyright = False

@@ -16,7 +16,7 @@ import vl_convert
 from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
 from labsupport.plots import vegalite
-from labsupport.report.pages import TEMPLATES, Content, write_pages
+from labsupport.report.pages import CHART, TEMPLATES, Content, write_pages
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "math_core")
 ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b.*:")
@@ -65,7 +65,7 @@ def _page(path: Path) -> nbformat.NotebookNode:
         notebook.cells.insert(0, title)
     for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
         if spec := output.get("data", {}).get(vegalite.MIME_TYPE):
-            html = TEMPLATES.get_template("chart.html")
+            html = TEMPLATES.get_template(CHART)
             output.data["text/html"] = html.render(spec=spec, picture=output.data["image/png"])
     return notebook
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -22,7 +22,6 @@ class Lab(BaseModel, frozen=True):
     name: str
     path: Path
     title: str
-    question: str = ""
     needs: tuple[str, ...] = ()
     minutes: dict[str, float] = {}
 
@@ -43,27 +42,28 @@ def read_catalog(folder: Path) -> Catalog:
     return catalog
 
 
-def find_lab(catalog: Catalog, text: str) -> Lab:
-    """The lab called `text`: its full name, or its number (3 and 03 alike)."""
+def find_lab(names: Iterable[str], text: str) -> str:
+    """The one of `names` that `text` says: in full, or by its number (3 and 03 alike)."""
     number = text.lstrip("0") if text.isdecimal() else None
-    numbers = {name: name.split("_")[0].lstrip("0") for name in catalog}
-    matching = [lab for name, lab in catalog.items() if text == name or number == numbers[name]]
+    matching = [n for n in names if text == n or number == n.split("_")[0].lstrip("0")]
     if len(matching) != 1:
         problem = "more than one lab has" if matching else "no lab has"
-        raise LabError(f"{problem} the name or number {text!r}", f"labs are: {', '.join(catalog)}")
+        raise LabError(f"{problem} the name or number {text!r}", f"labs are: {', '.join(names)}")
     return matching[0]
 
 
 def select(
-    catalog: Catalog, only: Iterable[str] = (), first: str | None = None, last: str | None = None
+    names: Sequence[str],
+    only: Iterable[str] = (),
+    first: str | None = None,
+    last: str | None = None,
 ) -> list[str]:
-    """Names of the labs to run: those of `only`, or those from `first` to `last`, or all."""
-    chosen = {find_lab(catalog, text).name for text in only}
+    """The labs to run: those of `only`, or those from `first` to `last`, or all."""
+    chosen = {find_lab(names, text) for text in only}
     if chosen and (first or last):
         raise LabError("--only cannot be combined with --from or --to", "give one or the other")
-    names = list(catalog)
-    start = names.index(find_lab(catalog, first).name) if first else 0
-    stop = names.index(find_lab(catalog, last).name) if last else len(names) - 1
+    start = names.index(find_lab(names, first)) if first else 0
+    stop = names.index(find_lab(names, last)) if last else len(names) - 1
     if start > stop:
         raise LabError(f"--from {first} comes after --to {last}", "swap them")
     return [name for name in names[start : stop + 1] if not chosen or name in chosen]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +26,6 @@ from labsupport.runs.parameters import read_notebook
 from labsupport.runs.record import LabRecord, Value
 
 INJECTED = "injected-parameters"
-SAMPLE_SECONDS = 0.25
 
 QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
 QUIET.addHandler(logging.NullHandler())
@@ -52,32 +52,26 @@ class Execution:
     environment: Mapping[str, str]
     timeout: int | None = None
     watch: Callable[[int, int], None] = lambda cell, cells: None
-    cell: int | None = None
-    peak_memory_bytes: int | None = None
+    _cell: int | None = None
     _kernel: psutil.Process | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.notebook = read_notebook(self.source)
         inject(self.notebook, self.values)
+        self.record = self.record.model_copy()  # that of the run is written by other threads
 
     def __call__(self) -> LabRecord:
         """Execute, judge, and keep the notebook: `record` as it ended. Raises Stopped by `stop`."""
         began = time.perf_counter()
-        cause = self._execute()
+        self._execute()
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
-        cell, error = (self.cell, cause) if cause else first_failure(self.notebook)
-        not_kept = self._keep()  # also where a cell has failed
-        error = error or not_kept
-        return replace(
-            self.record,
-            status="failed" if error else "done",
-            seconds=round(time.perf_counter() - began, 3),
-            peak_memory_bytes=self.peak_memory_bytes,
-            cell=cell,
-            error=error,
-        )
+        self._cell = None  # what fails from here on is no cell's
+        self._keep()
+        self.record.status = "failed" if self.record.error else "done"
+        self.record.seconds = round(time.perf_counter() - began, 3)
+        return self.record
 
     def stop(self) -> None:
         """Kill the kernel and what it started; `__call__` then raises Stopped."""
@@ -87,8 +81,7 @@ class Execution:
                 for process in [*self._kernel.children(recursive=True), self._kernel]:
                     process.kill()
 
-    def _execute(self) -> str:
-        """What ended the execution, in one line; empty if the cells are to say."""
+    def _execute(self) -> None:
         client: NotebookClient = NotebookClient(
             self.notebook,
             kernel_name="python3",
@@ -99,59 +92,63 @@ class Execution:
             resources={"metadata": {"path": str(self.run.resolve())}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
-            on_notebook_start=lambda notebook: self._observe(client.km),
+            on_notebook_start=lambda notebook: self._started(client.km),
             on_cell_execute=lambda cell, cell_index: self._enter(cell_index),
+            on_cell_executed=lambda cell, execute_reply, **_: self._left(cell, execute_reply),
         )
+        log = self.run / "logs" / f"{self.source.stem}.log"
         try:
-            with self._log() as log:
-                client.execute(env=self.environment, stdout=log, stderr=log)
-        except CellExecutionError:
-            return ""
+            with suppress(CellExecutionError), open_log(log) as output:  # noted as the cell ended
+                client.execute(env=self.environment, stdout=output, stderr=output)
         except DeadKernelError:
-            return f"the kernel died (killed, or out of memory?); see logs/{self.source.stem}.log"
+            self._fail(f"the kernel died (killed, or out of memory?); see logs/{log.name}")
         except CellTimeoutError:
-            return f"not finished after {self.timeout} seconds; allow more with --timeout"
+            self._fail(f"not finished after {self.timeout} seconds; allow more with --timeout")
         except Exception as error:
-            return summarize(error)
-        return ""
+            self._fail(summarize(error))
 
-    def _keep(self) -> str:
-        """Keep the executed notebook; what went wrong with that, if anything."""
+    def _keep(self) -> None:
         try:
             text = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
             write_text(self.run / "notebooks" / self.source.name, text + "\n")
         except LabError as error:
-            return str(error)
-        return ""
+            self._fail(str(error))
+
+    def _started(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
+        self._kernel = psutil.Process(manager.provisioner.pid)
 
     def _enter(self, index: int) -> None:
         if self._stopped.is_set():
             raise Stopped(self.source.stem)
         cells = [i for i, cell in enumerate(self.notebook.cells) if is_executable(cell)]
-        self.cell = cells.index(index) + 1
-        self.watch(self.cell, len(cells))
+        self._cell = cells.index(index) + 1
+        self.watch(self._cell, len(cells))
 
-    def _observe(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
-        self._kernel = psutil.Process(manager.provisioner.pid)
-        threading.Thread(target=self._sample, args=(self._kernel,), daemon=True).start()
+    def _left(self, cell: NotebookNode, reply: Mapping[str, Any]) -> None:
+        """Judge a cell: one tagged `raises-exception` may fail, but never by sys.exit."""
+        if self._kernel:
+            peak = peak_memory(self._kernel.pid)
+            self.record.peak_memory_bytes = peak or self.record.peak_memory_bytes
+        may_fail = "raises-exception" in cell.metadata.get("tags", [])
+        content = reply["content"]
+        if content["status"] == "error" and (not may_fail or content["ename"] == "SystemExit"):
+            self._fail(one_line(content["ename"], content["evalue"]))
 
-    def _sample(self, kernel: psutil.Process) -> None:
-        """Follow the memory of the kernel and what it started, until it ends."""
-        with suppress(psutil.Error):
-            while kernel.is_running():
-                self.peak_memory_bytes = max(self.peak_memory_bytes or 0, resident(kernel))
-                time.sleep(SAMPLE_SECONDS)
+    def _fail(self, error: str) -> None:
+        """Note what went wrong and in which cell; the first error counts."""
+        if not self.record.error:
+            self.record.cell, self.record.error = self._cell, error
 
-    @contextmanager
-    def _log(self) -> Iterator[IO[bytes]]:
-        path = self.run / "logs" / f"{self.source.stem}.log"
-        with explained(path):
-            path.parent.mkdir(exist_ok=True)
-            log = path.open("wb")
-        with log:
+
+@contextmanager
+def open_log(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, removed afterwards if nothing was written."""
+    with explained(path):
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as log:
             yield log
-        if not path.stat().st_size:
-            path.unlink()
+    if not path.stat().st_size:
+        path.unlink()
 
 
 def inject(notebook: NotebookNode, values: Mapping[str, Value]) -> None:
@@ -172,33 +169,13 @@ def is_executable(cell: NotebookNode) -> bool:
     return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
 
 
-def first_failure(notebook: NotebookNode) -> tuple[int | None, str]:
-    """Number and error of the first cell that failed or never ran; (None, "") if there is none.
+def peak_memory(pid: int) -> int | None:
+    """The most resident memory a process has had, in bytes; None where the system does not say.
 
-    A cell tagged `raises-exception` may fail, but never by sys.exit.
+    Linux keeps it, so nothing need watch the process while it may be clocking.
     """
-    for number, cell in enumerate(filter(is_executable, notebook.cells), start=1):
-        for output in cell.outputs:
-            may_fail = "raises-exception" in cell.metadata.get("tags", [])
-            if output.output_type == "error" and not (may_fail and output.ename != "SystemExit"):
-                return number, one_line(output.ename, output.evalue)
-        if cell.execution_count is None:
-            return number, "the cell was never executed"
-    return None, ""
-
-
-def resident(process: psutil.Process) -> int:
-    """Resident memory of a process and all its descendants, in bytes.
-
-    Pages of files, mostly libraries that all of them load, are the same memory: counted once.
-    (The system's own proportional count takes milliseconds for each sample, under a lock that the
-    process needs, while the lab may be clocking.)
-    """
-    private, files = 0, 0
-    for member in [process, *process.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            memory = member.memory_info()
-            shared = int(getattr(memory, "shared", 0))  # known on Linux
-            private += int(memory.rss) - shared
-            files = max(files, shared)
-    return private + files
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None

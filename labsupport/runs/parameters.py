@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ast
 import io
-import math
 import re
 import tokenize
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import nbformat
 from nbformat import NotebookNode
+from pydantic import Field, TypeAdapter, ValidationError
 
 from labsupport.core.errors import LabError
-from labsupport.runs.record import Value
+from labsupport.runs.record import Value, explain
 
 TYPES: dict[str, type[Value]] = {"bool": bool, "int": int, "float": float, "str": str}
-WORDS = {"true": True, "false": False}
 LIMITS = re.compile(r"\[([^\[\]]*(?:\.\.|\|)[^\[\]]*)\]\s*$")
 RULE = (
     "its cell tagged `parameters` must hold one plain `name: type = value  # comment` per line"
@@ -28,54 +29,35 @@ RULE = (
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a lab; `low`, `high` (inclusive) and `choices` limit its values."""
+    """One parameter of a lab; `type` is an annotation that pydantic checks, limits included."""
 
     name: str
-    type: type[Value]
+    type: Any
     default: Value
-    help: str = ""
-    low: float = -math.inf
-    high: float = math.inf
-    choices: tuple[Value, ...] = ()
 
     def parse(self, text: str) -> Value:
-        """The value that `text` from the command line stands for. Raises LabError."""
-        try:
-            value = WORDS[text.lower()] if self.type is bool else self.type(text)
-        except (ValueError, KeyError):
-            raise LabError(f"{self.name}={text} is not {self.expected}") from None
-        return self.check(value)
+        """The value that `text` from the command line stands for. Raises LabError as `check`."""
+        return self._validated(text, TypeAdapter.validate_strings)
 
     def check(self, value: object) -> Value:
         """`value` in this parameter's type. Raises LabError for a wrong type, range or data set.
 
-        An int does for a float; a bool is never a number.
+        An int does for a float, and so does its text, as which YAML reads 1e-3.
         """
-        if self.type is float and type(value) is int:
-            value = float(value)
-        if not (isinstance(value, Value) and type(value) is self.type and self._allows(value)):
-            raise LabError(f"{self.name}={value!r} is not {self.expected}")
+        if isinstance(self.default, float) and isinstance(value, str):
+            return self.parse(value)
+        return self._validated(value, partial(TypeAdapter.validate_python, strict=True))
+
+    def _validated(self, given: object, validate: Callable[..., Value]) -> Value:
+        try:
+            value = validate(TypeAdapter(self.type, config={"allow_inf_nan": False}), given)
+        except ValidationError as error:
+            raise LabError(f"{self.name}={given}: {explain(error)}") from None
         if self.name == "data" and value != self.default:
             from labsupport.data.sources import check_name  # torch comes along: seconds
 
             check_name(str(value))
         return value
-
-    @property
-    def expected(self) -> str:
-        """What a right value is, in words."""
-        if self.choices:
-            return "one of " + ", ".join(map(str, self.choices))
-        if self.low == -math.inf and self.high == math.inf:
-            return f"of type {self.type.__name__}"
-        return f"of type {self.type.__name__} in [{self.low:g}..{self.high:g}]"
-
-    def _allows(self, value: Value) -> bool:
-        if self.choices:
-            return value in self.choices
-        if isinstance(value, int | float) and self.type is not bool:
-            return math.isfinite(value) and self.low <= value <= self.high
-        return True
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -126,15 +108,17 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
         raise ValueError(f"`{ast.unparse(node)}` declares no parameter")
     if node.col_offset or node.end_lineno != node.lineno:
         raise ValueError(f"{node.target.id} needs one line alone")
-    kind, default = TYPES[ast.unparse(node.annotation)], ast.literal_eval(node.value)
-    comment = comments.get(node.lineno, "")
-    found = Parameter(node.target.id, kind, default, LIMITS.sub("", comment).strip())
-    limits = LIMITS.search(comment)
-    if limits and "|" in limits[1]:
-        choices = tuple(found.parse(text.strip()) for text in limits[1].split("|"))
-        found = replace(found, choices=choices)
-    elif limits:
-        low, high = limits[1].split("..")
-        found = replace(found, low=float(low.strip() or "-inf"), high=float(high.strip() or "inf"))
-    found.check(default)
+    kind: Any = TYPES[ast.unparse(node.annotation)]
+    if limits := LIMITS.search(comments.get(node.lineno, "")):
+        kind = _limited(kind, limits[1])
+    found = Parameter(node.target.id, kind, ast.literal_eval(node.value))
+    found.check(found.default)
     return found
+
+
+def _limited(kind: type[Value], limits: str) -> Any:  # noqa: ANN401 - an annotation
+    """A type with limits: texts to choose from, `a|b`, or a range with both its ends, `0..1`."""
+    if "|" in limits:
+        return Literal[tuple(text.strip() for text in limits.split("|"))]
+    low, high = (ast.literal_eval(end.strip() or "None") for end in limits.split(".."))
+    return Annotated[kind, Field(ge=low, le=high)]

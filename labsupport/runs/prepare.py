@@ -11,24 +11,15 @@ from pathlib import Path
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
 from labsupport.runs.parameters import check_names, parameters_of
-from labsupport.runs.profiles import (
-    Values,
-    all_parameters,
-    load_profile,
-    profile_path,
-    read_assignments,
-    resolve,
-)
+from labsupport.runs.profiles import Values, all_parameters, load_profile, read_assignments
 from labsupport.runs.record import (
     LabRecord,
     RunRecord,
-    Value,
     find_run,
     locked,
     new_folder,
     now,
     read_record,
-    versions,
 )
 
 PROFILE = "quick"
@@ -36,7 +27,10 @@ PROFILE = "quick"
 
 @dataclass(frozen=True)
 class Request:
-    """What `labs run` was asked for; None and empty mean not given."""
+    """What `labs run` was asked for; None and empty mean not given.
+
+    `data_dir` is absolute; `timeout` is in seconds per cell.
+    """
 
     runs: Path
     notebooks: Path
@@ -49,38 +43,34 @@ class Request:
     name: str | None = None
     jobs: int = 1
     scheduler: str | None = None
-
-    def select(self, catalog: Catalog) -> list[str]:
-        """The labs it asks for."""
-        return select(catalog, self.only, self.first, self.last)
-
-    def overrides(self, catalog: Catalog, names: Sequence[str]) -> dict[str, Values]:
-        """The parameters it sets itself in the labs called `names`, by lab."""
-        labs = {name: catalog[name] for name in names}
-        return read_assignments(self.assignments, labs, all_parameters(labs))
-
-    def data_folder(self) -> str | None:
-        """The data folder it names, absolute. Raises LabError if it is not there."""
-        if self.data_dir is None:
-            return None
-        if not self.data_dir.is_dir():
-            problem = f"--data-dir {self.data_dir} is not a folder"
-            raise LabError(problem, "make it, or name another")
-        return str(self.data_dir.expanduser().resolve())
+    timeout: int | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can start: its folder, its record, and the labs there are."""
+    """A run that can start: its folder, its record, the labs there are, and what was asked for.
+
+    `again` says of labs that were done why they run again.
+    """
 
     run: Path
     record: RunRecord
     catalog: Catalog = field(repr=False)
+    request: Request
+    again: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def open_run(request: Request, resume: bool) -> Iterator[Prepared]:
-    """A run to work in, held against other processes. Raises LabError for a wrong request."""
+    """A run to work in, held against other processes.
+
+    Raises LabError for a wrong request, and for a Dask scheduler that does not answer.
+    """
+    if request.scheduler:
+        from labsupport.sweep import connected  # torch comes along: seconds
+
+        with connected(request.scheduler):
+            pass
     prepared = None if resume else new_run(request)
     run = prepared.run if prepared else find_run(request.runs, request.name)
     with locked(run):
@@ -92,99 +82,69 @@ def new_run(request: Request) -> Prepared:
     catalog = read_catalog(request.notebooks)
     parameters = all_parameters(catalog)
     profile = load_profile(request.profile or PROFILE, request.notebooks / "profiles", parameters)
-    names, data_dir = request.select(catalog), request.data_folder()
-    overrides = request.overrides(catalog, names)
+    chosen = select(list(catalog), request.only, request.first, request.last)
+    own = {name: parameters[name] for name in chosen}
+    overrides = read_assignments(request.assignments, own)
     labs = {}
-    for name in names:
-        values = resolve(name, parameters[name], profile, overrides.get(name, {}))
-        values = relative_data(values, request.runs, data_dir)
-        labs[name] = LabRecord(catalog[name].title, list(catalog[name].needs), values)
-    check_devices(labs)
-    check_scheduler(request.scheduler)
+    for name in chosen:
+        lab, values = catalog[name], profile.values(name, own[name]) | overrides.get(name, {})
+        values = relative_data(values, request.runs, request.data_dir)
+        labs[name] = LabRecord(title=lab.title, needs=list(lab.needs), parameters=values)
     run = new_folder(request.runs, request.name)
-    record = RunRecord(run.name, profile.name, now(), labs, request.jobs, overrides, data_dir)
-    record.scheduler, record.versions = request.scheduler, versions()
-    return Prepared(run, record, catalog)
+    record = RunRecord(
+        name=run.name,
+        profile=profile.name,
+        started=now(),
+        labs=labs,
+        overrides=overrides,
+        data_dir=request.data_dir,
+    )
+    return Prepared(run, record, catalog, request)
 
 
 def resumed_run(run: Path, request: Request) -> Prepared:
-    """The run in the folder `run`, with what is not done pending again.
+    """The run in the folder `run`; what is not done, or no longer as it was, is pending again.
 
-    Raises LabError for settings that contradict the stored ones.
+    Parameters that its labs have got since take their defaults. Raises LabError for a request that
+    chooses labs or parameters, and for labs or parameters that are gone.
     """
-    catalog = read_catalog(request.notebooks)
-    record = read_record(run)
-    unknown = [name for name in record.labs if name not in catalog]
-    if unknown:
+    if request.profile or request.only or request.first or request.last or request.assignments:
+        remedy = "leave out --profile, --only, --from, --to, -p and --data, or start a new run"
+        raise LabError("a resumed run keeps its labs and parameters", remedy)
+    catalog, record = read_catalog(request.notebooks), read_record(run)
+    if unknown := [name for name in record.labs if name not in catalog]:
         raise LabError(f"the run {record.name} has labs that are gone: {', '.join(unknown)}")
+    record.data_dir = request.data_dir or record.data_dir
+    again = {}
     for name, lab in record.labs.items():
-        check_names(name, parameters_of(catalog[name].path), lab.parameters)
-    differing = _differences(request, record, catalog)
-    if differing:
-        problem = f"the run {record.name} was started with {'; '.join(differing)}"
-        raise LabError(problem, "resume it without these settings, or start a new run")
-    record.jobs, record.data_dir = request.jobs, request.data_folder() or record.data_dir
-    record.scheduler = request.scheduler  # the one of the first start may be gone
-    for name, lab in record.labs.items():
-        if lab.status != "done" or not (run / "notebooks" / f"{name}.ipynb").is_file():
-            lab.reset()
-    check_devices(record.labs)
-    check_scheduler(request.scheduler)
-    return Prepared(run, record, catalog)
+        declared = parameters_of(catalog[name].path)
+        check_names(name, declared, lab.parameters)
+        lab.parameters = {n: p.default for n, p in declared.items()} | lab.parameters
+        if lab.status == "done" and (reason := outdated(run, catalog[name].path, lab)):
+            again[name] = reason
+        if lab.status != "done" or name in again:
+            record.labs[name] = lab.pending()
+    return Prepared(run, record, catalog, request, again)
 
 
-def _differences(request: Request, record: RunRecord, catalog: Catalog) -> list[str]:
-    """The stored settings that the request contradicts."""
-    found, stored = [], list(record.labs)
-    folder = request.notebooks / "profiles"
-    if request.profile and profile_path(request.profile, folder).stem != record.profile:
-        found.append(f"--profile {record.profile}")
-    if (request.only or request.first or request.last) and request.select(catalog) != stored:
-        found.append(f"the labs {', '.join(stored)}")
-    for lab, given in request.overrides(catalog, stored).items():
-        values = relative_data(given, request.runs, request.data_dir or record.data_dir)
-        kept = record.labs[lab].parameters
-        found += [f"{lab}.{name}={kept[name]}" for name in values if kept[name] != values[name]]
-    return found
+def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
+    """Why a lab that is done must run again, in words; nothing if it need not."""
+    if lab.conditions is None or not (run / "notebooks" / notebook.name).is_file():
+        return "its executed notebook is gone"
+    changes = lab.conditions.changes(notebook)
+    return f"changed since it ran: {', '.join(changes)}" if changes else ""
 
 
-def relative_data(
-    values: Mapping[str, Value], runs: Path, data_dir: str | Path | None
-) -> dict[str, Value]:
-    """A lab's values with the path in `data` as the folder of a run in `runs` sees it.
+def relative_data(values: Values, runs: Path, data_dir: Path | None) -> Values:
+    """A lab's values with the path in `data` as it is seen from the folder of a run in `runs`.
 
-    As given if it is absolute or in the data folder, else relative to the run's folder: labs run
-    there, and an absolute path would put its user's name into the notebooks.
+    Labs run there, and an absolute path would put its user's name into the notebooks.
     Raises LabError for a csv:PATH or folder:PATH that is not there.
     """
     kind, colon, path = str(values.get("data", "")).partition(":")
     if not colon:
-        return dict(values)
+        return values
     from labsupport.data.sources import data_folder, find_path  # torch comes along: seconds
 
-    given, found = Path(path).expanduser(), find_path(path, data_folder(data_dir))
-    if not given.is_absolute() and found == given:
-        path = os.path.relpath(found.resolve(), runs.resolve() / "run")
-    return {**values, "data": f"{kind}:{path}"}
-
-
-def check_devices(labs: Mapping[str, LabRecord]) -> None:
-    """Raises LabError if one of the labs still to run asks for a device that is not there."""
-    for name, lab in labs.items():
-        device = lab.parameters.get("device", "cpu")
-        if device == "cpu" or lab.status == "done":
-            continue
-        import torch  # here, because it takes seconds
-
-        if not torch.cuda.is_available():
-            problem = f"{name} asks for device={device}, but PyTorch finds no CUDA device here"
-            raise LabError(problem, "start a new run with -p device=cpu")
-
-
-def check_scheduler(address: str | None) -> None:
-    """Raises LabError if no Dask scheduler answers at the address; None asks for none."""
-    if address:
-        from labsupport.sweep import connected  # torch comes along: seconds
-
-        with connected(address):
-            pass
+    found = find_path(path, data_folder(data_dir)).resolve()
+    return {**values, "data": f"{kind}:{os.path.relpath(found, runs.resolve() / 'run')}"}

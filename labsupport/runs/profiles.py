@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, find_lab
@@ -16,9 +16,6 @@ from labsupport.runs.record import Value, explain
 
 Values = dict[str, Value]
 Parameters = Mapping[str, Mapping[str, Parameter]]
-T = TypeVar("T")
-Table = Annotated[dict[str, T], BeforeValidator(lambda read: {} if read is None else read)]
-TABLE = TypeAdapter(Table[object], config=ConfigDict(coerce_numbers_to_str=True))
 
 SHAPE = (
     "a profile holds `all: {PARAM: VALUE}`, `labs: {LAB: {PARAM: VALUE}}` or both,"
@@ -27,19 +24,22 @@ SHAPE = (
 RESERVED = {"profile": "give --profile", "out": "give --name or --runs-dir"}
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, extra="forbid", coerce_numbers_to_str=True):
     """A named set of values: `common` for every lab that has them, `labs` for one lab each."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
+    name: str = ""
+    common: dict[str, object] = Field({}, alias="all")
+    labs: dict[str, dict[str, object]] = {}
 
-    name: str
-    common: Table[object] = Field({}, alias="all")
-    labs: Table[Table[object]] = {}
+    def values(self, lab: str, parameters: Mapping[str, Parameter]) -> Values:
+        """Every parameter of a lab: its own value, else the common one, else the notebook's.
 
-    def values(self, lab: str, parameters: Mapping[str, Parameter]) -> dict[str, object]:
-        """What it gives one lab: the lab's values before the common ones."""
-        common = {name: value for name, value in self.common.items() if name in parameters}
-        return common | self.labs.get(lab, {})
+        Raises LabError for a parameter that the lab does not have, and a wrong type or range.
+        """
+        own = self.labs.get(lab, {})
+        check_names(lab, parameters, own)
+        given = {**self.common, **own, "profile": self.name, "out": "."}
+        return {name: p.check(given.get(name, p.default)) for name, p in parameters.items()}
 
 
 def all_parameters(catalog: Catalog) -> dict[str, dict[str, Parameter]]:
@@ -55,8 +55,8 @@ def load_profile(given: str, folder: Path, parameters: Parameters) -> Profile:
     """
     path = profile_path(given, folder)
     try:
-        content = TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        profile = Profile.model_validate({**content, "name": path.stem})
+        profile = Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        profile.name = path.stem
         _check_profile(profile, parameters)
     except LabError as error:
         raise LabError(f"{path}: {error.problem}", error.remedy) from None
@@ -82,9 +82,7 @@ def profile_path(given: str, folder: Path) -> Path:
     return path
 
 
-def read_assignments(
-    texts: Iterable[str], catalog: Catalog, parameters: Parameters
-) -> dict[str, Values]:
+def read_assignments(texts: Iterable[str], parameters: Parameters) -> dict[str, Values]:
     """Values by lab from `LAB.PARAM=VALUE`, or `PARAM=VALUE` for all labs that have it.
 
     The more special form wins. Raises LabError for unknown labs, names and wrong values.
@@ -97,39 +95,21 @@ def read_assignments(
             problem = "no parameter name" if equals else "no value"
             raise LabError(f"-p {text}: {problem}", "write -p LAB.PARAM=VALUE")
         _refuse_reserved(name)
-        owners = [find_lab(catalog, lab).name] if lab else _labs_with(name, parameters)
-        for owner in owners:
+        for owner in [find_lab(parameters, lab)] if lab else _labs_with(name, parameters):
             check_names(owner, parameters[owner], {name: value})
             values.setdefault(owner, {})[name] = parameters[owner][name].parse(value)
     return values
 
 
-def resolve(
-    lab: str, parameters: Mapping[str, Parameter], profile: Profile, overrides: Mapping[str, Value]
-) -> Values:
-    """Every parameter of a lab: the notebook's default, then the profile, then `overrides`."""
-    set_here = {"profile": profile.name, "out": "."}
-    given = {**profile.values(lab, parameters), **overrides, **set_here}
-    return {
-        name: parameter.check(given.get(name, parameter.default))
-        for name, parameter in parameters.items()
-    }
-
-
 def _check_profile(profile: Profile, parameters: Parameters) -> None:
+    for name in [*profile.common, *chain(*profile.labs.values())]:
+        _refuse_reserved(name)
     for name in profile.common:
         _labs_with(name, parameters)
-    for lab, values in profile.labs.items():
-        if lab not in parameters:
-            raise LabError(f"unknown lab {lab}", f"labs are: {', '.join(parameters)}")
-        check_names(lab, parameters[lab], values)
+    if unknown := [lab for lab in profile.labs if lab not in parameters]:
+        raise LabError(f"unknown lab {', '.join(unknown)}", f"labs are: {', '.join(parameters)}")
     for lab, known in parameters.items():
-        for name, value in profile.values(lab, known).items():
-            _refuse_reserved(name)
-            if known[name].type is float and isinstance(value, str):
-                remedy = "YAML wants a dot in a number: 1.0e-3"
-                raise LabError(f"{name}={value!r} is text", remedy)
-            known[name].check(value)
+        profile.values(lab, known)
 
 
 def _refuse_reserved(name: str) -> None:

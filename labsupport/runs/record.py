@@ -1,81 +1,67 @@
-"""run.json: what a run was asked to do, on what machine, and how each lab ended.
+"""run.json: what a run was asked to do, what each lab ran with, and how it ended.
 
 It is rewritten whole after every change, so that the run can be resumed from it at any moment.
 """
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
 from datetime import datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
 
 import filelock
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ValidationError
 
 from labsupport.core.errors import LabError, summarize
 from labsupport.core.files import explained, write_text
+from labsupport.runs.conditions import Conditions
 
 Value = bool | int | float | str
 Status = Literal["pending", "running", "done", "failed", "skipped"]
 
 FILE = "run.json"
 INTERACTIVE = "interactive"  # where notebooks run by hand write
-PACKAGES = (
-    *("torch", "torchvision", "numpy", "pandas", "matplotlib", "scikit-learn", "mlxtend", "thop"),
-    *("nbclient", "nbformat", "ipykernel", "distributed", "efficient-networks-labs"),
-)
-CLOSED = ConfigDict(extra="forbid")
 
 
-@dataclass(config=CLOSED)
-class LabRecord:
+class LabRecord(BaseModel, extra="forbid"):
     """One lab of a run: what it runs with, and how that ended.
 
-    `parameters` are all of them, resolved; `started` is ISO 8601, local time. `cell` (the number
-    in its brackets) and `error` (one line) are those of a failed lab.
+    `parameters` are all of them, resolved; `started` is ISO 8601, local time; `conditions` are
+    those of its last start. `cell` (the number in its brackets) and `error` (one line) are those of
+    a failed lab; `peak_memory_bytes` is its kernel's.
     """
 
     title: str = ""
-    needs: list[str] = field(default_factory=list)
-    parameters: dict[str, Value] = field(default_factory=dict)
+    needs: list[str] = []
+    parameters: dict[str, Value] = {}
     status: Status = "pending"
     started: str = ""
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     cell: int | None = None
     error: str = ""
+    conditions: Conditions | None = None
 
-    def reset(self) -> None:
-        """Back to a lab that has not run."""
-        self.__init__(self.title, self.needs, self.parameters)  # type: ignore[misc]
+    def pending(self) -> LabRecord:
+        """The same lab as one that has not run."""
+        return LabRecord(title=self.title, needs=self.needs, parameters=self.parameters)
 
 
-@dataclass(config=CLOSED)
-class RunRecord:
+class RunRecord(BaseModel, extra="forbid"):
     """The content of run.json: labs by name, in order.
 
-    `jobs` is how many labs ran at once: with more than one, clocked columns suffer. `overrides`
-    is what -p and --data changed, by lab and parameter; `data_dir` and `scheduler` are as given;
-    `machine` has rows of group, item and value.
+    `overrides` is what -p and --data set, by lab and parameter; `data_dir` is absolute.
     """
 
     name: str
     profile: str
     started: str
     labs: dict[str, LabRecord]
-    jobs: int = 1
-    overrides: dict[str, dict[str, Value]] = field(default_factory=dict)
-    data_dir: str | None = None
-    scheduler: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    machine: list[dict[str, str]] = field(default_factory=list)
+    overrides: dict[str, dict[str, Value]] = {}
+    data_dir: Path | None = None
 
     @property
     def failed(self) -> list[str]:
@@ -83,12 +69,9 @@ class RunRecord:
         return [name for name, lab in self.labs.items() if lab.status in ("failed", "skipped")]
 
     @property
-    def finished(self) -> bool:
-        """Whether every lab is done."""
-        return all(lab.status == "done" for lab in self.labs.values())
-
-
-STORED = TypeAdapter(RunRecord)
+    def conditions(self) -> dict[str, Conditions]:
+        """What each lab ran with that has been started."""
+        return {name: lab.conditions for name, lab in self.labs.items() if lab.conditions}
 
 
 def now() -> str:
@@ -99,7 +82,7 @@ def now() -> str:
 def read_record(run: Path) -> RunRecord:
     """The record of the run in the folder `run`. Raises LabError when there is none to read."""
     try:
-        return STORED.validate_json((run / FILE).read_bytes())
+        return RunRecord.model_validate_json((run / FILE).read_bytes())
     except FileNotFoundError:
         raise LabError(f"{run} holds no run", "see `labs run --help`, or choose another") from None
     except (OSError, ValidationError) as error:
@@ -119,7 +102,7 @@ def explain(error: Exception) -> str:
 
 def write_record(run: Path, record: RunRecord) -> None:
     """Write run.json, whole or not at all."""
-    write_text(run / FILE, STORED.dump_json(record, indent=1).decode() + "\n")
+    write_text(run / FILE, record.model_dump_json(indent=1) + "\n")
 
 
 def new_folder(runs: Path, name: str | None) -> Path:
@@ -148,13 +131,13 @@ def find_run(runs: Path, name: str | None) -> Path:
     if name:
         read_record(runs / name)
         return runs / name
-    begun = []
+    begun = {}
     for path in runs.glob(f"*/{FILE}"):
         with suppress(LabError):  # a damaged run does not hide the others
-            begun.append((read_record(path.parent).started, path.parent))
+            begun[path.parent] = read_record(path.parent).started
     if not begun:
         raise LabError(f"there is no run that can be read in {runs}", "start one with `labs run`")
-    return max(begun)[1]
+    return max(begun, key=lambda run: begun[run])
 
 
 @contextmanager
@@ -166,17 +149,3 @@ def locked(run: Path) -> Iterator[None]:
     except filelock.Timeout:
         problem = f"another process is working on the run {run.name}"
         raise LabError(problem, "wait until it ends, or stop it") from None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter to the results."""
-    found = {known.name: known.version for known in distributions() if known.name in PACKAGES}
-    return {"python": platform.python_version(), **dict(sorted(found.items()))}
-
-
-def machine() -> list[dict[str, str]]:
-    """The machine report as rows of group, item and value."""
-    from labsupport.measure.machine import machine_report  # torch comes along: seconds
-
-    rows = machine_report().to_dict(orient="records")
-    return [{str(key): str(value) for key, value in row.items()} for row in rows]

@@ -10,7 +10,8 @@ import pandas as pd
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write, explained
 from labsupport.records.tables import write_table
-from labsupport.runs.record import RunRecord, read_record
+from labsupport.runs.conditions import Conditions, mixture
+from labsupport.runs.record import read_record
 
 MACHINE = "machine_report"
 
@@ -19,28 +20,29 @@ def keep_reference(run: Path, reference: Path) -> list[Path]:
     """Copy every table of a finished run, with its machine report, to reference/PROFILE/LAB.
 
     Labs that are not part of the run keep what is there. Raises LabError for a run that is not
-    finished, or that changed parameters of its profile.
+    finished or changed parameters of its profile, and for labs that shared the machine or were not
+    all run with the same code and versions on the same machine.
     """
     record = read_record(run)
-    if not record.finished:
+    if {lab.status for lab in record.labs.values()} != {"done"}:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
-    if record.overrides or record.jobs > 1:
-        problem = f"the run {record.name} changed parameters of its profile or ran labs at once"
+    changed = ", ".join(record.overrides)
+    problems = [f"parameters were changed in {changed}"] if changed else []
+    if problems := problems + mixture(record.conditions):
+        problem = f"the run {record.name} is no reference: {'; '.join(problems)}"
         remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
         raise LabError(problem, remedy)
-    return [_keep_lab(run, record, lab, reference / record.profile / lab) for lab in record.labs]
+    kept = reference / record.profile
+    return [_keep_lab(run, lab, ran, kept / lab) for lab, ran in record.conditions.items()]
 
 
-def _keep_lab(run: Path, record: RunRecord, lab: str, kept: Path) -> Path:
-    tables = sorted((run / "tables" / lab).glob("*.csv"))
-    for table in tables:
+def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:
+    with explained(kept):
+        if kept.exists():
+            shutil.rmtree(kept)
+    for table in (run / "tables" / lab).glob("*.csv"):
         with atomic_write(kept / table.name) as temporary:
             shutil.copyfile(table, temporary)
-    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(record.machine))
-    current = {MACHINE, *(table.stem for table in tables)}
-    with explained(kept):
-        for path in kept.glob("*.csv"):
-            if path.stem not in current:
-                path.unlink()
+    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
     return kept

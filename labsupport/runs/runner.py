@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from labsupport.core.files import explained
 from labsupport.runs.catalog import Catalog
+from labsupport.runs.conditions import Rows, current
 from labsupport.runs.display import Display
 from labsupport.runs.execute import Execution
 from labsupport.runs.parameters import parameters_of
+from labsupport.runs.prepare import Request
 from labsupport.runs.record import LabRecord, RunRecord, now, write_record
 from labsupport.sweep import SCHEDULER
 
 
 @dataclass
 class Runner:
-    """Runs the labs of one run that are still to be done; `timeout` is in seconds per cell."""
+    """Runs the labs of a run that are still to be done, on `machine` (the rows of its report)."""
 
     run: Path
     record: RunRecord
     catalog: Catalog
+    request: Request
+    machine: Rows
     display: Display
-    timeout: int | None = None
     _running: dict[Future[LabRecord], tuple[str, Execution]] = field(default_factory=dict)
 
     def __call__(self) -> None:
-        """Run what is not done, `record.jobs` labs at once; the record is kept after each.
+        """Run what is not done, as many labs at once as asked; the record is kept after each.
 
         Raises LabError when the record cannot be written. However it ends, kernels are stopped
         and labs that were cut short are pending again.
@@ -39,7 +43,7 @@ class Runner:
         sorter = TopologicalSorter({lab: labs.keys() & self.catalog[lab].needs for lab in labs})
         sorter.prepare()
         waiting: list[str] = []
-        with ThreadPoolExecutor(self.record.jobs) as pool:
+        with ThreadPoolExecutor(self.request.jobs) as pool:
             try:
                 while sorter.is_active():
                     waiting = sorted([*waiting, *sorter.get_ready()])
@@ -51,7 +55,7 @@ class Runner:
     def _start(self, pool: ThreadPoolExecutor, waiting: list[str]) -> list[str]:
         """Start waiting labs while there is room; return those that need not run."""
         not_run = []
-        while waiting and len(self._running) < self.record.jobs:
+        while waiting and len(self._running) < self.request.jobs:
             lab = waiting.pop(0)
             if self.record.labs[lab].status == "done" or self._skip(lab):
                 not_run.append(lab)
@@ -61,8 +65,7 @@ class Runner:
 
     def _skip(self, lab: str) -> bool:
         """Whether a lab must be skipped, because one that it needs did not finish."""
-        missing = [need for need in self.catalog[lab].needs if need in self.record.failed]
-        if missing:
+        if missing := [need for need in self.catalog[lab].needs if need in self.record.failed]:
             record = self.record.labs[lab]
             record.status = "skipped"
             record.error = f"it needs {', '.join(missing)}, which did not finish"
@@ -71,18 +74,19 @@ class Runner:
 
     def _launch(self, pool: ThreadPoolExecutor, lab: str) -> None:
         self._clear(lab)
-        record, source = self.record.labs[lab], self.catalog[lab].path
+        record, source, request = self.record.labs[lab], self.catalog[lab].path, self.request
         declared = parameters_of(source)
+        record.status, record.started = "running", now()
+        record.conditions = current(source, request.jobs, request.scheduler, self.machine)
         execution = Execution(
             source,
             self.run,
             record,
             {n: value for n, value in record.parameters.items() if value != declared[n].default},
-            environment(self.record),
-            self.timeout,
+            environment(self.record.data_dir, request.scheduler),
+            request.timeout,
             lambda cell, cells: self.display.cell(lab, cell, cells),
         )
-        record.status, record.started = "running", now()
         write_record(self.run, self.record)
         self.display.started(lab)
         self._running[pool.submit(execution)] = (lab, execution)
@@ -90,13 +94,11 @@ class Runner:
     def _finish(self) -> list[str]:
         """Wait until a running lab ends, if any runs; return those that have ended."""
         ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
-        return [self._note_outcome(future) for future in ended]
-
-    def _note_outcome(self, future: Future[LabRecord]) -> str:
-        lab, _ = self._running.pop(future)
-        self.record.labs[lab] = future.result()
-        self._ended(lab)
-        return lab
+        labs = {self._running.pop(future)[0]: future.result() for future in ended}
+        self.record.labs |= labs
+        for lab in labs:
+            self._ended(lab)
+        return list(labs)
 
     def _ended(self, lab: str) -> None:
         write_record(self.run, self.record)
@@ -105,25 +107,21 @@ class Runner:
     def _stop(self) -> None:
         for lab, execution in self._running.values():
             execution.stop()
-            self.record.labs[lab].reset()
+            self.record.labs[lab] = self.record.labs[lab].pending()
         write_record(self.run, self.record)
 
     def _clear(self, lab: str) -> None:
         """Remove what an earlier attempt left, so that nothing of it is taken for results."""
         for folder in (self.run / "tables" / lab, self.run / "figures" / lab):
-            with explained(folder):
-                if folder.exists():
-                    shutil.rmtree(folder)
+            with explained(folder), suppress(FileNotFoundError):
+                shutil.rmtree(folder)
 
 
-def environment(record: RunRecord) -> dict[str, str]:
-    """This process's environment, with the run's data folder and its Dask scheduler.
+def environment(data_dir: Path | None, scheduler: str | None) -> dict[str, str]:
+    """This process's environment, with a run's data folder and its Dask scheduler.
 
     The folder is absolute: kernels run elsewhere.
     """
-    folder, scheduler = record.data_dir or os.environ.get("LABS_DATA"), record.scheduler
-    return {
-        **os.environ,
-        **({"LABS_DATA": str(Path(folder).resolve())} if folder else {}),
-        **({SCHEDULER: scheduler} if scheduler else {}),
-    }
+    folder = data_dir or os.environ.get("LABS_DATA")
+    given = {"LABS_DATA": folder and str(Path(folder).resolve()), SCHEDULER: scheduler}
+    return {**os.environ, **{name: value for name, value in given.items() if value}}

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from labsupport.core.course import course_root
 from labsupport.records.claim_table import claim_line, read_claims
-from labsupport.records.claims import Claim
 from labsupport.records.definitions import read_definitions
 from labsupport.records.results import CLAIMS
 from labsupport.runs.display import outcome_line
 from labsupport.runs.record import RunRecord
 
 
-def summary(run: Path, record: RunRecord) -> list[str]:
-    """The lines `labs run` ends with. Raises LabError for claims that cannot be read."""
-    labs = [outcome_line(name, lab) for name, lab in record.labs.items()]
-    claims = [claim_line(claim) for claim in _claims(run)]
-    return ["", "Labs", *labs, "", "Claims", *(claims or ["none"]), ""]
+def summary(run: Path, record: RunRecord) -> tuple[list[str], list[str]]:
+    """The lines that `labs run` ends with, and the ids of the claims that break the run.
 
-
-def broken_claims(run: Path, record: RunRecord) -> list[str]:
-    """The ids of required claims that do not hold, or that a finished lab has not given.
-
+    These are required, and do not hold or were not given by a finished lab.
     Raises LabError for claims, or definitions of them, that cannot be read.
     """
-    claims = _claims(run)
+    claims = list(chain(*read_claims(run, course_root()).values()))
+    told = [claim_line(claim) for claim in claims] or ["none"]
+    labs = [outcome_line(name, lab) for name, lab in record.labs.items()]
     given = {claim.id for claim in claims}
-    absent = [id for id in _required(record) if id not in given]
-    return [claim.id for claim in claims if claim.broken] + absent
-
-
-def _required(record: RunRecord) -> list[str]:
-    """The ids of all claims that the finished labs must give."""
-    definitions = read_definitions(course_root() / CLAIMS)
     done = {name for name, lab in record.labs.items() if lab.status == "done"}
-    return [claim.id for lab, claim in definitions.each() if lab in done and claim.required]
-
-
-def _claims(run: Path) -> list[Claim]:
-    return [claim for claims in read_claims(run, course_root()).values() for claim in claims]
+    defined = read_definitions(course_root() / CLAIMS).each()
+    owed = [claim.id for lab, claim in defined if lab in done and claim.required]
+    broken = [claim.id for claim in claims if claim.broken]
+    lines = ["", "Labs", *labs, "", "Claims", *told, ""]
+    return lines, broken + [id for id in owed if id not in given]

@@ -199,7 +199,7 @@ def test_absent_sets_are_downloaded_and_then_no_more(server, tmp_path, name, sha
     assert not list(folder.glob(".download*"))
     shutil.rmtree(server)
     assert data.load(name, data_dir=folder).fingerprint == splits.fingerprint
-    assert {s.name: s.present for s in data.status(folder)}[name]
+    assert sources.SOURCES[name].present(folder)
 
 
 def test_cifar_and_stl_pixels_stand_upright(server, tmp_path):
@@ -213,7 +213,7 @@ def test_cifar_and_stl_pixels_stand_upright(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "stl10"])
 def test_a_failed_download_names_the_command_and_leaves_nothing(tmp_path, no_network, name):
-    for call in (data.load, data.fetch):
+    for call in (data.load, sources.fetch):
         with pytest.raises(
             LabError,
             match=rf"{name} cannot be downloaded.*unreachable.*labs data {name}.*LABS_DATA",
@@ -239,70 +239,64 @@ def test_archives_that_the_user_laid_there_are_used(server, tmp_path, no_network
         assert len(data.load(name, data_dir=folder).test)
 
 
+IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+
 @pytest.mark.parametrize(
-    ("file", "change", "problem"),
+    ("file", "change"),
     [
-        (
-            "train-images-idx3-ubyte",
-            lambda old: old[:-100],
-            "train-images-idx3-ubyte is no complete IDX file",
-        ),
-        ("train-images-idx3-ubyte", lambda old: b"", "train-images.* is no complete IDX file"),
-        ("t10k-labels-idx1-ubyte", lambda old: old[:3], "t10k-labels.* is no complete IDX file"),
-        ("t10k-labels-idx1-ubyte", lambda old: old[:6], "t10k-labels.* is no complete IDX file"),
-        ("t10k-labels-idx1-ubyte", lambda old: old[:10], "t10k-labels.* is no complete IDX file"),
-        ("t10k-labels-idx1-ubyte", lambda old: old + b"1", "t10k-labels.* is no complete IDX file"),
-        (
-            "t10k-labels-idx1-ubyte",
-            lambda old: b"<html>",
-            "t10k-labels.* is no complete IDX file",
-        ),
-        (
-            "train-images-idx3-ubyte",
-            lambda old: old[:16] + bytes(len(old) - 16),
-            "train-images-idx3-ubyte is not the published file",
-        ),
-        (
-            "t10k-images-idx3-ubyte",
-            lambda old: old[:-1] + bytes([old[-1] ^ 1]),
-            "t10k-images-idx3-ubyte is not the published file",
-        ),
-        (
-            "t10k-labels-idx1-ubyte",
-            lambda old: old[:-1] + b"\x0b",
-            "label 11 of image 6 in the test",
-        ),
-        (
-            "train-labels-idx1-ubyte",
-            lambda old: idx_bytes(np.zeros(11, dtype=np.uint8)),
-            "12 images but 11 labels",
-        ),
+        (IMAGES, lambda old: old[:-100]),
+        (IMAGES, lambda old: b""),
+        (IMAGES, lambda old: old[:16] + bytes(len(old) - 16)),
+        (IMAGES, lambda old: old[:-1] + bytes([old[-1] ^ 1])),
+        (LABELS, lambda old: old + b"1"),
+        (LABELS, lambda old: b"<html>"),
     ],
 )
-def test_a_damaged_set_is_named_and_fetched_again(raw_mnist, server, file, change, problem):
+def test_a_damaged_set_is_named_and_fetched_again(raw_mnist, server, file, change):
     place = raw_mnist / "MNIST" / "raw" / file
     whole = place.read_bytes()
     place.write_bytes(change(whole))
+    problem = f"{file} is not the published file"
     with pytest.raises(
         LabError,
-        match=f"mnist in .* is damaged: .*{problem}.*; get it again with `labs data mnist`",
+        match=f"mnist in .* is damaged: {problem}.*; get it again with `labs data mnist`",
     ):
         data.load("mnist", data_dir=raw_mnist)
-    data.fetch("mnist", raw_mnist)
+    sources.fetch("mnist", raw_mnist)
     assert place.read_bytes() == whole
     assert len(data.load("mnist", data_dir=raw_mnist).test) == 6
 
 
-def test_a_cut_fashion_mnist_is_noticed_without_checksums(server, tmp_path):
-    data.fetch("fashion_mnist", tmp_path / "data")
-    images = tmp_path / "data" / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:-1])
-    with pytest.raises(LabError, match=r"t10k-images.* is no complete IDX file.*fashion_mnist`"):
-        data.load("fashion_mnist", data_dir=tmp_path / "data")
+@pytest.mark.parametrize(
+    ("file", "change", "problem"),
+    [
+        (IMAGES, lambda old: old[:-100], ""),
+        (IMAGES, lambda old: b"", ""),
+        (LABELS, lambda old: old[:3], ""),
+        (LABELS, lambda old: old[:6], ""),
+        (LABELS, lambda old: old[:10], ""),
+        (LABELS, lambda old: old + b"1", ""),
+        (LABELS, lambda old: b"<html>", ""),
+        (LABELS, lambda old: old[:-1] + b"\x0b", "label 11 of image 6 in the test"),
+        (LABELS, lambda old: idx_bytes(np.zeros(5, dtype=np.uint8)), "6 images but 5 labels"),
+    ],
+)
+def test_a_damaged_fashion_mnist_is_noticed_without_checksums(
+    server, tmp_path, file, change, problem
+):
+    folder = tmp_path / "data"
+    sources.fetch("fashion_mnist", folder)
+    place = folder / "FashionMNIST" / "raw" / file
+    place.write_bytes(change(place.read_bytes()))
+    with pytest.raises(
+        LabError, match=rf"fashion_mnist in .* is damaged: .*{problem}.*`labs data fashion_mnist`"
+    ):
+        data.load("fashion_mnist", data_dir=folder)
 
 
 def test_a_damaged_cifar_file_is_noticed_by_its_checksum(server, tmp_path):
-    data.fetch("cifar10", tmp_path / "data")
+    sources.fetch("cifar10", tmp_path / "data")
     batch = tmp_path / "data" / "cifar-10-batches-py" / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1])
     with pytest.raises(LabError, match=r"cifar10 in .* is damaged"):
@@ -326,7 +320,7 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet"])
 def test_sets_to_be_laid_by_hand_say_where(tmp_path, name):
-    for call in (data.load, data.fetch):
+    for call in (data.load, sources.fetch):
         with pytest.raises(LabError, match=f"{name} is not in .* by hand"):
             call(name, data_dir=tmp_path)
 
@@ -338,7 +332,7 @@ def test_unknown_names_get_the_right_ones(name):
 
 
 def test_known_names():
-    for name in (*data.NAMES, "folder:a", "csv:b:c"):
+    for name in (*sources.SOURCES, "folder:a", "csv:b:c"):
         sources.check_name(name)
 
 
@@ -371,10 +365,10 @@ def test_the_data_folder(tmp_path, monkeypatch):
     assert sources.data_folder("there") == Path("there")
 
 
-def test_status_tells_all_sets(raw_mnist):
-    present = {status.name: status.present for status in data.status(raw_mnist)}
-    assert present == {name: name in ("mnist5k", "mnist") for name in data.NAMES}
-    details = {status.name: status.detail for status in data.status(raw_mnist)}
+def test_each_set_tells_whether_it_is_there_and_where_or_how_to_get_it(raw_mnist):
+    present = {name for name, source in sources.SOURCES.items() if source.present(raw_mnist)}
+    assert present == {"mnist5k", "mnist"}
+    details = {name: of.detail(name, raw_mnist) for name, of in sources.SOURCES.items()}
     assert "labs data cifar10" in details["cifar10"]
     assert str(raw_mnist) in details["mnist"]
 

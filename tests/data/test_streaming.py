@@ -12,11 +12,10 @@ def whole(part, batch_size=5, generator=None):
     return torch.cat(xs), torch.cat(ys)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_streamed_parts_equal_loaded_ones(image_folder, workers):
+def test_streamed_parts_equal_loaded_ones(image_folder):
     name = f"folder:{image_folder(side=9)}"
     knobs = {"size": 7, "crop": 5, "seed": 3, "val_fraction": 0.2}
-    loaded, streamed = load(name, **knobs), stream(name, workers=workers, **knobs)
+    loaded, streamed = load(name, **knobs), stream(name, **knobs)
     assert (streamed.mean, streamed.std) == (loaded.mean, loaded.std)
     assert streamed.classes == loaded.classes
     assert streamed.input_shape == loaded.input_shape == (3, 5, 5)
@@ -60,20 +59,15 @@ def test_the_fingerprint_tells_parts_and_pixels_apart():
     assert stream("mnist5k").fingerprint == stream("mnist5k").fingerprint
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_image_is_one_clear_error_also_from_a_worker(image_folder, workers):
-    folder = image_folder()
-    part = stream(f"folder:{folder}", workers=workers).test
+def test_an_unreadable_image_is_one_clear_error(image_folder):
+    part = stream(f"folder:{image_folder()}").test
     broken = part.subset.images.files[-1]
     broken.write_bytes(b"no image")
-    with pytest.raises(LabError, match=f"^cannot read the image {broken}: .*repair") as caught:
+    with pytest.raises(LabError, match=f"^cannot read the image {broken}: .*repair"):
         whole(part)
-    assert "Traceback" not in str(caught.value)
 
 
 def test_bad_calls_are_refused():
-    with pytest.raises(LabError, match="workers is -1"):
-        stream("mnist5k", workers=-1)
     with pytest.raises(LabError, match="batch size is 0"):
         stream("mnist5k").test.batches(0)
     with pytest.raises(LabError, match="larger than the images"):

@@ -6,6 +6,7 @@ from io import BytesIO
 import matplotlib.pyplot as plt
 import nbformat
 from made_claims import write_definitions, write_reference
+from made_conditions import made_conditions
 from nbformat import v4
 
 from labsupport.records.results import Results
@@ -34,17 +35,21 @@ Count $b$ apart.
 </details>
 """
 
+RAN = made_conditions()
+ERROR = {"error": "ZeroDivisionError: division by <zero>", "cell": 3}
 LABS = {
-    "00_first": LabRecord("A first lab", status="done", seconds=12.34, peak_memory_bytes=512000000),
-    "01_second": LabRecord("A second lab", status="done", seconds=4.0),
-    "02_failing": LabRecord(
-        "A lab that fails",
-        status="failed",
-        seconds=1.5,
-        error="ZeroDivisionError: division by <zero>",
-        cell=3,
+    "00_first": LabRecord(
+        title="A first lab",
+        status="done",
+        seconds=12.34,
+        peak_memory_bytes=512000000,
+        conditions=RAN,
     ),
-    "03_never_ran": LabRecord("A lab that waits", status="skipped", error="needs 02_failing"),
+    "01_second": LabRecord(title="A second lab", status="done", seconds=4.0, conditions=RAN),
+    "02_failing": LabRecord(
+        title="A lab that fails", status="failed", seconds=1.5, conditions=RAN, **ERROR
+    ),
+    "03_never_ran": LabRecord(title="A lab that waits", status="skipped", error="needs 02_failing"),
 }
 
 CLAIMS = {
@@ -72,13 +77,6 @@ CLAIMS = {
     ],
 }
 
-MACHINE = [
-    {"group": "processor", "item": "model", "value": "Abacus 9000"},
-    {"group": "processor", "item": "cores we may use", "value": "2"},
-    {"group": "memory", "item": "RAM", "value": "7.8 GiB"},
-    {"group": "python", "item": "version", "value": "3.11.7"},
-]
-
 
 def make_run(folder):
     """Write a made run into `folder` and give the folder back."""
@@ -93,9 +91,8 @@ def make_run(folder):
 
 def write_made_record(folder, labs):
     """Write run.json of a quick run of `labs`, records by name."""
-    record = RunRecord(folder.name, "quick", "2026-09-28T14:03:21", labs, machine=MACHINE)
-    record.versions = {"torch": "2.15.0", "numpy": "2.4.6"}
-    write_record(folder, record)
+    started = "2026-09-28T14:03:21"
+    write_record(folder, RunRecord(name=folder.name, profile="quick", started=started, labs=labs))
 
 
 def write_notebook(path, cells):

@@ -1,15 +1,97 @@
+"""What a run that is taken up again runs again, and what it refuses."""
+
 import pytest
+from made_conditions import OTHER_MACHINE
 
 from labsupport.core.errors import LabError
+from labsupport.runs import conditions
+from labsupport.runs.conditions import current
 from labsupport.runs.prepare import Request, new_run, resumed_run
 from labsupport.runs.record import write_record
 
 
-def test_a_file_that_passes_for_the_profile_of_a_run_does_not_resume_it(course, tmp_path):
-    prepared = new_run(Request(tmp_path / "runs", course, profile="lab", name="one"))
+@pytest.fixture
+def done(course, tmp_path, monkeypatch):
+    """A request to resume a run, and that run's folder: all labs done as of now."""
+    monkeypatch.setattr(conditions, "versions", lambda: {"torch": "2.15.0"})
+    request = Request(tmp_path / "runs", course, name="one")
+    prepared = new_run(request)
+    (prepared.run / "notebooks").mkdir()
+    for name, lab in prepared.record.labs.items():
+        lab.status = "done"
+        lab.conditions = current(course / f"{name}.ipynb", 4, None, OTHER_MACHINE)
+        (prepared.run / "notebooks" / f"{name}.ipynb").touch()
     write_record(prepared.run, prepared.record)
-    (tmp_path / "lab.yaml").write_text("all: {}")
-    with pytest.raises(LabError, match="is not the course's profile lab"):
-        resumed_run(prepared.run, Request(tmp_path, course, profile=str(tmp_path / "lab.yaml")))
-    own = Request(tmp_path, course, profile=str(course / "profiles" / "lab.yaml"))
-    assert resumed_run(prepared.run, own).record.profile == "lab"
+    return request, prepared.run
+
+
+def again(done):
+    """Labs to be run again, with the reasons."""
+    request, run = done
+    prepared = resumed_run(run, request)
+    pending = {name for name, lab in prepared.record.labs.items() if lab.status == "pending"}
+    assert pending == set(prepared.again)
+    return prepared.again
+
+
+def test_what_nothing_has_changed_of_stays_done_with_what_it_ran_with(done):
+    request, run = done
+    assert again(done) == {}
+    (first, _) = resumed_run(run, request).record.labs.values()
+    assert (first.conditions.jobs, first.conditions.machine) == (4, OTHER_MACHINE)
+
+
+def test_a_notebook_that_changes_runs_again_alone(done, course):
+    path = course / "01_second.ipynb"
+    path.write_text(path.read_text().replace("# 01_second", "# A better title"))
+    assert list(again(done)) == ["01_second"]
+    assert again(done)["01_second"].startswith("changed since it ran: notebook (")
+
+
+def test_when_the_package_changes_all_labs_run_again(done, monkeypatch):
+    monkeypatch.setattr(conditions, "code_hash", lambda: "new")
+    assert list(again(done)) == ["00_first", "01_second"]
+    assert again(done)["00_first"].endswith(" -> new)")
+
+
+def test_only_labs_that_ran_with_another_version_run_again(done, course, monkeypatch):
+    monkeypatch.setattr(conditions, "versions", lambda: {"torch": "2.16.0"})
+    request, run = done
+    record = resumed_run(run, request).record
+    assert {lab.status for lab in record.labs.values()} == {"pending"}
+    for name, lab in record.labs.items():
+        lab.status, lab.conditions = "done", current(course / f"{name}.ipynb", 1, None, [])
+    older = {"versions": {"torch": "2.15.0"}}
+    first = record.labs["00_first"]
+    first.conditions = first.conditions.model_copy(update=older)
+    write_record(run, record)
+    assert again(done) == {"00_first": "changed since it ran: torch (2.15.0 -> 2.16.0)"}
+
+
+def test_a_lab_whose_executed_notebook_is_gone_runs_again(done):
+    (done[1] / "notebooks" / "00_first.ipynb").unlink()
+    assert again(done) == {"00_first": "its executed notebook is gone"}
+
+
+def test_a_parameter_that_a_lab_has_got_since_takes_its_default(done, course):
+    path = course / "00_first.ipynb"
+    path.write_text(path.read_text().replace("out: str", "width: int = 8\\nout: str"))
+    request, run = done
+    assert resumed_run(run, request).record.labs["00_first"].parameters["width"] == 8
+    path.write_text(path.read_text().replace("seed: int", "sed: int"))
+    with pytest.raises(LabError, match="00_first has no parameter seed"):
+        resumed_run(run, request)
+
+
+def test_a_lab_that_is_gone_is_named(done, course):
+    (course / "01_second.ipynb").unlink()
+    with pytest.raises(LabError, match="labs that are gone: 01_second"):
+        again(done)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"profile": "quick"}, {"only": ["0"]}, {"last": "1"}, {"assignments": ["seed=1"]}]
+)
+def test_labs_and_parameters_are_not_chosen_anew(done, course, setting):
+    with pytest.raises(LabError, match="keeps its labs and parameters; leave out --profile"):
+        resumed_run(done[1], Request(done[0].runs, course, **setting))

@@ -5,7 +5,7 @@ from made_course import write_lab
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import read_catalog
-from labsupport.runs.profiles import all_parameters, load_profile, read_assignments, resolve
+from labsupport.runs.profiles import all_parameters, load_profile, read_assignments
 
 COURSE = Path(__file__).parents[2] / "notebooks"
 
@@ -15,17 +15,15 @@ def load(course, name):
 
 
 def assign(course, *texts):
-    catalog = read_catalog(course)
-    return read_assignments(texts, catalog, all_parameters(catalog))
+    return read_assignments(texts, all_parameters(read_catalog(course)))
 
 
 def test_a_profile_changes_common_and_own_values(course):
     parameters = all_parameters(read_catalog(course))
     profile = load(course, "lab")
-    first = resolve("00_first", parameters["00_first"], profile, {})
-    second = resolve("01_second", parameters["01_second"], profile, {"shuffle": False})
+    first, second = (profile.values(lab, known) for lab, known in parameters.items())
     assert (first["rate"], first["seed"], first["shuffle"]) == (1.0, 0, True)
-    assert (second["rate"], second["seed"], second["shuffle"]) == (1.0, 7, False)
+    assert (second["rate"], second["seed"], second["shuffle"]) == (1.0, 7, True)
     assert type(first["rate"]) is float
     assert (first["profile"], first["out"]) == ("lab", ".")
 
@@ -43,16 +41,17 @@ def test_a_profile_may_be_a_file(course, tmp_path):
         ("labs: {09_none: {}}", "unknown lab 09_none"),
         ("labs: {00_first: {sed: 1}}", "no parameter sed"),
         ("all: {sed: 1}", "no lab has a parameter sed"),
-        ("all: {seed: 100}", "seed=100 is not of type int in"),
-        ("all: {rate: 1e-3}", "YAML wants a dot"),
-        ("all: {shuffle: 1}", "shuffle=1 is not of type bool"),
+        ("all: {seed: 100}", "seed=100: Input should be less than or equal to 99"),
+        ("all: {seed: true}", "seed=True: Input should be a valid integer"),
+        ("all: {rate: fast}", "rate=fast: Input should be a valid number"),
+        ("all: {shuffle: 1}", "shuffle=1: Input should be a valid boolean"),
         ("all: {out: x}", "`labs run` sets the parameter out itself; give --name"),
         ("all: [1]", "not a profile: all: Input should be a valid dictionary; a profile holds"),
-        ("- 1", "not a profile: Input should be a valid dictionary; a profile holds"),
+        ("- 1", "not a profile: Input should be a valid dictionary.*; a profile holds"),
         ("labs: [1]", "not a profile: labs: Input should be a valid dictionary; a profile holds"),
         ("labs: {00_first: 1}", "not a profile: labs.00_first: Input should be a valid dict"),
         ("labs: {00_first: {1: 2}}", "no parameter 1"),
-        ("{1: {}, al: {}}", "1: Extra inputs.*; al: Extra inputs"),
+        ("{1: {}, al: {}}", "1: Keys should be strings; al: Extra inputs"),
         ("all: {", "not a profile.*a profile holds"),
     ],
 )
@@ -62,6 +61,12 @@ def test_a_wrong_profile_is_refused_naming_its_file(course, text, problem):
         load(course, "wrong")
     assert "wrong.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(course):
+    (course / "profiles" / "mine.yaml").write_text("all: {rate: 1e-3}")
+    parameters = all_parameters(read_catalog(course))["00_first"]
+    assert load(course, "mine").values("00_first", parameters)["rate"] == 1e-3
 
 
 @pytest.mark.parametrize("name", ["lab.yaml", "lab.yml"])
@@ -91,8 +96,8 @@ def test_assignments_by_number_by_name_and_for_all(course):
         ("sed=1", "no lab has a parameter sed"),
         ("7.seed=1", "no lab has the name or number '7'"),
         ("0.sed=1", "00_first has no parameter sed.*profile, seed, rate"),
-        ("0.seed=1.5", "seed=1.5 is not of type int"),
-        ("0.schedule=cosine", "one of onecycle, constant"),
+        ("0.seed=1.5", "seed=1.5: Input should be a valid integer"),
+        ("0.schedule=cosine", "Input should be 'onecycle' or 'constant'"),
         ("profile=lab", "--profile"),
         ("0.out=x", "--name"),
     ],
@@ -116,4 +121,4 @@ def test_the_profiles_of_the_course_fit_its_labs(name):
     parameters = all_parameters(catalog)
     profile = load_profile(name, COURSE / "profiles", parameters)
     for lab in catalog:
-        assert resolve(lab, parameters[lab], profile, {})["profile"] == name
+        assert profile.values(lab, parameters[lab])["profile"] == name

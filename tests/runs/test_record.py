@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from made_conditions import made_conditions
 
 from labsupport.core.errors import LabError
 from labsupport.runs.record import (
@@ -15,16 +16,25 @@ from labsupport.runs.record import (
 
 
 def made(name="one", started="2026-01-01T00:00:00"):
-    labs = {"00_first": LabRecord("First", [], {"seed": 1, "rate": 0.5}, "done", seconds=1.5)}
-    return RunRecord(name, "quick", started, labs)
+    done = {"status": "done", "seconds": 1.5, "conditions": made_conditions()}
+    lab = LabRecord(title="First", parameters={"seed": 1, "rate": 0.5, "shuffle": True}, **done)
+    about = {"name": name, "profile": "quick", "started": started}
+    return RunRecord(**about, labs={"00_first": lab}, overrides={"00_first": {"seed": 1}})
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
     write_record(tmp_path, made())
-    assert read_record(tmp_path) == made()
+    found = read_record(tmp_path)
+    assert found == made()
+    assert found.labs["00_first"].parameters["shuffle"] is True
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labs": {"a": {"colour": 1}}}'])
+OLD = {"name": "one", "profile": "quick", "started": "2026-01-01", "labs": {}, "jobs": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"labs": {"a": {"colour": 1}}}', json.dumps(OLD)]
+)
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(LabError, match=r"run\.json cannot be read"):
@@ -71,8 +81,8 @@ def test_only_one_holds_a_run_and_it_is_free_afterwards(tmp_path):
         pass
 
 
-def test_a_reset_lab_keeps_only_what_it_was_told(tmp_path):
-    lab = LabRecord("First", ["00"], {"seed": 1}, "failed", "now", 2.0, 5, 3, "error")
-    lab.reset()
-    assert lab == LabRecord("First", ["00"], {"seed": 1})
-    assert json.dumps(lab.__dict__)
+def test_a_lab_to_be_run_again_keeps_only_what_it_was_told():
+    told = {"title": "First", "needs": ["00"], "parameters": {"seed": 1}}
+    outcome = {"status": "failed", "started": "now", "seconds": 2.0, "cell": 3, "error": "error"}
+    lab = LabRecord(**told, **outcome, conditions=made_conditions())
+    assert lab.pending() == LabRecord(**told)

@@ -14,16 +14,17 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from made_conditions import MACHINE, OTHER_MACHINE
 from made_course import make_course, stored, write_lab, write_profiles
 from typer.testing import CliRunner
 
 from labsupport.app import cli
+from labsupport.core.errors import LabError
 from labsupport.records.tables import counted_tables
-from labsupport.runs import record, runner
-from labsupport.runs.record import RunRecord
+from labsupport.runs import conditions, record, runner
+from labsupport.runs.reference import keep_reference
 from labsupport.sweep import SCHEDULER
 
-MACHINE = [{"group": "processor", "item": "model", "value": "made"}]
 COUNT = 'open("../count", "a").write("{name} ")'
 WAIT = """from pathlib import Path
 import time
@@ -39,7 +40,7 @@ _ = table.write_text(f"n\\n{{seed}}\\n")"""
 
 @pytest.fixture(autouse=True)
 def _made_machine(monkeypatch):
-    monkeypatch.setattr(record, "machine", lambda: MACHINE)
+    monkeypatch.setattr(conditions, "machine", lambda: MACHINE)
 
 
 def labs(folder: Path, *arguments: str):
@@ -54,7 +55,7 @@ def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     make_course(folder / "notebooks")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "machine", lambda: MACHINE)
+        patch.setattr(conditions, "machine", lambda: MACHINE)
         result = labs(folder, "--name", "one", "--profile", "lab", "-p", "0.seed=3")
     return folder, result
 
@@ -70,9 +71,13 @@ def test_the_record_holds_what_was_run_and_how(plain):
     folder, _ = plain
     told = stored(folder / "runs" / "one")
     first, second = told["labs"]["00_first"], told["labs"]["01_second"]
-    assert (told["profile"], told["jobs"], told["machine"]) == ("lab", 1, MACHINE)
+    assert told["profile"] == "lab"
     assert told["overrides"] == {"00_first": {"seed": 3}}
-    assert told["versions"]["python"].startswith("3.")
+    ran = [lab["conditions"] for lab in (first, second)]
+    assert [(of["jobs"], of["machine"], of["scheduler"]) for of in ran] == [(1, MACHINE, None)] * 2
+    assert ran[0]["versions"]["python"].startswith("3.")
+    assert ran[0]["notebook"] != ran[1]["notebook"]
+    assert ran[0]["code"] == ran[1]["code"] == conditions.code_hash()
     assert (first["status"], second["status"]) == ("done", "done")
     assert first["parameters"]["seed"] == 3
     assert second["parameters"] == {
@@ -132,24 +137,13 @@ def test_resuming_a_finished_run_runs_nothing(plain):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--profile", "quick"], "--profile lab"),
-        (["-p", "0.seed=4"], "00_first.seed=3"),
-        (["--only", "0"], "00_first, 01_second"),
-    ],
+    "arguments", [["--profile", "lab"], ["-p", "0.seed=3"], ["--data", "mnist"], ["--only", "0"]]
 )
-def test_settings_that_contradict_the_stored_ones_are_refused(plain, arguments, named):
+def test_labs_and_parameters_are_not_chosen_anew(plain, arguments):
     folder, _ = plain
     result = labs(folder, "--resume", *arguments)
     assert result.exit_code == 2
-    assert named in result.stderr
-
-
-def test_settings_that_agree_with_the_stored_ones_are_fine(plain):
-    folder, _ = plain
-    agreeing = ["--profile", "lab", "-p", "0.seed=3", "--from", "0", "--jobs", "1"]
-    assert labs(folder, "--resume", *agreeing).exit_code == 0
+    assert "a resumed run keeps its labs and parameters; leave out --profile" in result.stderr
 
 
 def test_a_run_that_another_process_works_in_is_refused(plain):
@@ -185,7 +179,7 @@ def broken(tmp_path_factory):
     notebook.cells[-1].metadata["tags"] = ["raises-exception"]
     nbformat.write(notebook, path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "machine", lambda: MACHINE)
+        patch.setattr(conditions, "machine", lambda: MACHINE)
         result = labs(folder, "--name", "bad", "--timeout", "4", "--jobs", "2")
     return folder, result
 
@@ -223,7 +217,8 @@ def test_a_failed_run_exits_with_one_and_tells_how_to_go_on(broken):
     assert "--resume --name bad" in result.stderr
     assert "Traceback" not in result.output
     assert "clocked columns are not reliable" in result.output
-    assert stored(folder / "runs" / "bad")["jobs"] == 2
+    ran = stored(folder / "runs" / "bad")["labs"].values()
+    assert {lab["conditions"]["jobs"] for lab in ran if lab["started"]} == {2}
 
 
 def test_the_notebook_of_a_failed_lab_is_kept_with_its_error(broken):
@@ -253,6 +248,27 @@ def test_resuming_runs_only_what_failed(broken):
     assert now["06_fine"] == told["labs"]["06_fine"]
 
 
+def test_a_resumed_run_is_a_mixture_that_no_reference_is_made_of(tmp_path, monkeypatch):
+    """Two labs at once, then one of them anew: alone, on another machine, changed."""
+    make_course(tmp_path / "notebooks")
+    run = tmp_path / "runs" / "one"
+    assert labs(tmp_path, "--name", "one", "--jobs", "2").exit_code == 0
+    before = stored(run)["labs"]
+    write_lab(tmp_path / "notebooks", "01_second", "x = 1", needs=["00_first"])
+    monkeypatch.setattr(conditions, "machine", lambda: OTHER_MACHINE)
+    result = labs(tmp_path, "--resume")
+    assert "01_second runs again: changed since it ran: notebook (" in result.output
+    assert "00_first runs again" not in result.output
+    after = stored(run)["labs"]
+    assert after["00_first"] == before["00_first"]
+    assert after["01_second"]["conditions"]["jobs"] == 1
+    assert after["01_second"]["conditions"]["machine"] == OTHER_MACHINE
+    with pytest.raises(LabError, match=r"ran at once.*: 00_first; processor model is Abacus") as no:
+        keep_reference(run, tmp_path / "reference")
+    assert "in 00_first but Slide rule 4 in 01_second" in str(no.value)
+    assert not (tmp_path / "reference").exists()
+
+
 def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):
     make_course(tmp_path / "notebooks")
     result = labs(tmp_path, "--only", "0", "-p", "seed=60", "--data-dir", str(tmp_path))
@@ -263,7 +279,7 @@ def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     code = (
-        "from labsupport.runs import record; record.machine = lambda: []\n"
+        "from labsupport.runs import conditions; conditions.machine = lambda: []\n"
         "from labsupport.app.cli import main; main()"
     )
     common = ["--runs-dir", str(folder / "runs"), "--notebooks", str(folder / "notebooks")]
@@ -393,17 +409,14 @@ def test_a_lab_that_is_run_again_goes_on_with_its_sweep(tmp_path):
 def test_the_data_folder_is_absolute_for_the_kernels(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABS_DATA", "sets")
-    made = RunRecord("one", "quick", "2026-01-01T00:00:00", {})
-    assert runner.environment(made)["LABS_DATA"] == str(tmp_path / "sets")
-    made.data_dir = "/elsewhere"
-    assert runner.environment(made)["LABS_DATA"] == "/elsewhere"
+    assert runner.environment(None, None)["LABS_DATA"] == str(tmp_path / "sets")
+    assert runner.environment(Path("/elsewhere"), None)["LABS_DATA"] == "/elsewhere"
 
 
 def test_the_kernels_are_told_the_scheduler_if_there_is_one():
-    made = RunRecord("one", "quick", "2026-01-01T00:00:00", {})
-    assert SCHEDULER not in runner.environment(made)
-    made.scheduler = "tcp://127.0.0.1:8786"
-    assert runner.environment(made)[SCHEDULER] == "tcp://127.0.0.1:8786"
+    assert SCHEDULER not in runner.environment(None, None)
+    address = "tcp://127.0.0.1:8786"
+    assert runner.environment(None, address)[SCHEDULER] == address
 
 
 def test_a_scheduler_that_does_not_answer_is_refused_before_a_run_is_made(tmp_path, monkeypatch):

@@ -25,12 +25,16 @@ def course(tmp_path, monkeypatch):
     return tmp_path
 
 
+def made_record(labs):
+    return RunRecord(name="run", profile="quick", started="2026-01-01", labs=labs)
+
+
 def broken(course, given, status="done"):
     """The broken claims of a run whose first lab gave these values and whose second failed."""
     if given:
         Results("00_first", "quick", "made", course, course).claims(given)
     labs = {"00_first": LabRecord(status=status), "01_second": LabRecord(status="failed")}
-    return summary.broken_claims(course, RunRecord("run", "quick", "2026-01-01", labs))
+    return summary.summary(course, made_record(labs))[1]
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_images_on_disk_are_told_apart_by_their_rows(tmp_path):
     recipe = Recipe(epochs=1, batch_size=500)
     splits = stream("mnist5k", max_train=100)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    for part in (splits, stream("mnist5k", max_train=100, workers=0), replaced(splits, 50)):
+    for part in (splits, stream("mnist5k", max_train=100), replaced(splits, 50)):
         fit_or_load(model, part, recipe, 0, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
