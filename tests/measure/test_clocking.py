@@ -79,7 +79,8 @@ def test_medians_spread_and_speed(false_time):
 
 def test_quantiles(false_time):
     clocked = clock_calls({"a": false_time.call("a", 1)}, rounds=101, repeats=1)
-    clocked.samples.loc[clocked.samples["name"] == "a", "ns"] = range(1_000_000, 102_000_000, 1_000_000)
+    times = range(1_000_000, 102_000_000, 1_000_000)
+    clocked.samples.loc[clocked.samples["name"] == "a", "ns"] = times
     row = clocked.table.iloc[0]
     assert list(row[["median_ms", "iqr_ms", "p05_ms", "p95_ms"]]) == [51, 50, 6, 96]
 
