@@ -65,7 +65,7 @@ def list_labs(notebooks: Notebooks = None) -> None:
 
 @app.command()
 def run(
-    profile: Annotated[str | None, typer.Option(help="quick, else lab, full or a file.")] = None,
+    profile: Annotated[str | None, typer.Option(help="quick (if none), lab, full, FILE.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this lab (repeatable).")] = None,
     first: Annotated[str | None, typer.Option("--from", help="The first lab to run.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="The last lab to run.")] = None,
@@ -76,7 +76,7 @@ def run(
     data: Annotated[str | None, typer.Option(help="Data set of all labs, as -p data=.")] = None,
     data_dir: DataDir = None,
     name: Annotated[str | None, typer.Option(help="Name of the run, else the time.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with it, or the latest.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume --name, or the latest.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Labs at once.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(envvar="LABS_SCHEDULER", help="Dask scheduler to train on.")
