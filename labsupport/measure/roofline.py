@@ -1,16 +1,14 @@
 """Where time goes, layer by layer, against what the machine could do.
 
 The roofline (Williams, Waterman and Patterson, CACM 2009): a layer that does few MACs per byte is
-bound by memory, one that does many by arithmetic. Memory is a ladder of caches, so the slope of a
-layer's roof is the rate at which as many bytes as it moves can be moved again and again.
+bound by memory, one that does many by arithmetic. What fits in a cache moves faster, so each layer
+stands under the roof of as many bytes as it moves.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,47 +17,24 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.measure.clocking import clock_turns, inference
-from labsupport.measure.latency import clock_calls
+from labsupport.measure.peaks import Peaks, machine_peaks
 from labsupport.network.calls import is_leaf, kind_of
 from labsupport.network.cost import batch_cost
 from labsupport.network.counting import Call, count_calls
 from labsupport.network.modes import evaluating
 from labsupport.runtimes.runtime import runtime_of
 
+__all__ = [
+    "WHOLE",
+    "LayerCall",
+    "Peaks",
+    "layer_calls",
+    "machine_peaks",
+    "profile_layers",
+    "roofline",
+]
+
 WHOLE = "whole model"
-# Rows, inputs and outputs of the linear layers whose fastest is the peak of arithmetic.
-PRODUCTS = ((1024, 1024, 1024), (256, 1024, 1024), (64, 1024, 1024), (256, 256, 256))
-STREAMS = tuple(2**power for power in range(15, 28))  # 32 KB to 128 MB
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """What a machine reaches at its best.
-
-    `gmacs_per_s_clocked` is the rate of the fastest product, `streams_clocked` the rate in GB/s of
-    a stream by its bytes: short streams stay in a cache, long ones come from main memory.
-    """
-
-    gmacs_per_s_clocked: float
-    streams_clocked: Mapping[int, float]
-
-    def gbytes_per_s(self, moved_bytes: float = math.inf) -> float:
-        """Most GB/s for a layer that moves so many bytes; without an argument, of main memory.
-
-        The rate of the longest stream that is no longer, or of a longer one that was faster: to
-        move less is never slower, it is the call that makes a very short stream look slow.
-        """
-        sizes = self.streams_clocked
-        nearest = max((size for size in sizes if size <= moved_bytes), default=min(sizes))
-        return max(rate for size, rate in sizes.items() if size >= nearest)
-
-    def roof_gmacs(self, intensity: float, moved_bytes: float = math.inf) -> float:
-        """Most GMAC/s at so many MACs per byte; without `moved_bytes` for data in main memory."""
-        return min(self.gmacs_per_s_clocked, intensity * self.gbytes_per_s(moved_bytes))
-
-    def ridge(self, moved_bytes: float = math.inf) -> float:
-        """MACs per byte from which on arithmetic is the limit."""
-        return self.gmacs_per_s_clocked / self.gbytes_per_s(moved_bytes)
 
 
 @dataclass(frozen=True)
@@ -138,18 +113,6 @@ def roofline(profile: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
     )
 
 
-def machine_peaks(threads: int = 1, *, device: str = "cpu", rounds: int = 5) -> Peaks:
-    """Clock linear layers of several shapes and streams of several lengths; the best call counts.
-
-    A stream is a copy, which reads and writes, or a dot product, which only reads.
-    """
-    best = partial(_best_seconds, threads=threads, device=torch.device(device), rounds=rounds)
-    with torch.inference_mode():
-        arithmetic = max(math.prod(shape) / best(_product(shape, device)) for shape in PRODUCTS)
-        streams = {n: max(n / best(call) for call in _streams(n, device)) / 1e9 for n in STREAMS}
-    return Peaks(arithmetic / 1e9, streams)
-
-
 def _layer_call(name: str, call: Call) -> LayerCall:
     match call.inputs, call.output:
         case (Tensor() as x, *_), Tensor() as output:
@@ -159,25 +122,6 @@ def _layer_call(name: str, call: Call) -> LayerCall:
             return LayerCall(name, call.module, x.clone(), call.cost.fp_macs, moved)
         case _:
             raise LabError(f"layer {name} does not map one tensor to one tensor")
-
-
-def _product(shape: tuple[int, int, int], device: str) -> Callable[[], object]:
-    rows, inputs, outputs = shape
-    x, weight = torch.ones(rows, inputs, device=device), torch.ones(outputs, inputs, device=device)
-    return lambda: nn.functional.linear(x, weight)
-
-
-def _streams(moved_bytes: int, device: str) -> list[Callable[[], object]]:
-    """A copy and a dot product of two vectors that hold so many bytes together."""
-    source, target = torch.ones(2, moved_bytes // 8, device=device).unbind()
-    return [lambda: target.copy_(source), lambda: source @ target]
-
-
-def _best_seconds(
-    call: Callable[[], object], threads: int, device: torch.device, rounds: int
-) -> float:
-    clocked = clock_calls({"peak": call}, rounds=rounds, repeats=3, threads=threads, device=device)
-    return float(clocked.samples.query("name == 'peak'")["ns"].min()) / 1e9
 
 
 def _row(call: LayerCall, times: dict[Hashable, Any]) -> dict[str, object]:

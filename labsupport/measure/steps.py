@@ -75,10 +75,13 @@ def matrix_products(model: nn.Module, x: Tensor) -> Callable[[], None]:
     first layer does not need; all into memory reserved beforehand. Raises LabError for a model
     without linear layers.
     """
-    calls = [call for call in layer_calls(model, x).values() if isinstance(call.layer, nn.Linear)]
-    if not calls:
+    layers = [
+        (call.x, call.layer.weight.detach())
+        for call in layer_calls(model, x).values()
+        if isinstance(call.layer, nn.Linear)
+    ]
+    if not layers:
         raise LabError(f"a {type(model).__name__} without linear layers", "give an MLP")
-    layers = [(call.x, call.layer.weight.detach()) for call in calls]
     forward = [(inputs, weight.T) for inputs, weight in layers]
     outputs = [inputs @ weight for inputs, weight in forward]  # as large as their gradients
     backward = [
@@ -98,6 +101,6 @@ def matrix_products(model: nn.Module, x: Tensor) -> Callable[[], None]:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions that multiply bfloat16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     instructions = torch.cpu.get_capabilities()
     return any(instructions.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

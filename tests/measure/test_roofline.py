@@ -5,12 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from labsupport.measure import roofline as module
 from labsupport.measure.roofline import (
     WHOLE,
     Peaks,
     layer_calls,
-    machine_peaks,
     profile_layers,
     roofline,
 )
@@ -86,22 +84,6 @@ def test_counted_columns_repeat(net):
     pd.testing.assert_frame_equal(first[counted], second[counted])
 
 
-def test_the_roof_is_the_lower_of_the_two():
-    peaks = Peaks(gmacs_per_s_clocked=100, streams_clocked={10**6: 20})
-    assert peaks.ridge() == 5
-    assert [peaks.roof_gmacs(intensity) for intensity in (0.5, 5, 50)] == [10, 100, 100]
-
-
-def test_what_fits_in_a_cache_has_a_steeper_roof():
-    # The shortest stream is mostly call; the cache holds 2000 bytes.
-    peaks = Peaks(100, {1000: 30, 2000: 80, 4000: 25, 8000: 20})
-    slopes = [peaks.gbytes_per_s(moved) for moved in (10, 1000, 3999, 4000, 7999, 10**9)]
-    assert slopes == [80, 80, 80, 25, 25, 20]
-    assert peaks.gbytes_per_s() == 20
-    assert [peaks.roof_gmacs(1, moved) for moved in (1000, 8000)] == [80, 20]
-    assert [peaks.ridge(moved) for moved in (1000, 8000)] == [1.25, 5]
-
-
 def test_layers_under_their_roof():
     profile = pd.DataFrame(
         {
@@ -118,19 +100,3 @@ def test_layers_under_their_roof():
     assert list(table["roof_gmacs_per_s_clocked"]) == [10, 100]
     assert list(table["of_roof_pct_clocked"]) == [40, 50]
     assert list(table["bound_clocked"]) == ["memory", "arithmetic"]
-
-
-def test_peaks_are_work_over_the_best_time(monkeypatch):
-    monkeypatch.setattr(module, "PRODUCTS", ((10, 10, 10), (10, 20, 10)))
-    monkeypatch.setattr(module, "STREAMS", (4000, 8000))
-    monkeypatch.setattr(module, "_best_seconds", lambda *_, **__: 1e-6)
-    peaks = machine_peaks()
-    assert peaks.gmacs_per_s_clocked == pytest.approx(2.0)
-    assert peaks.streams_clocked == pytest.approx({4000: 4, 8000: 8})
-
-
-def test_peaks_of_this_machine_are_positive(monkeypatch):
-    monkeypatch.setattr(module, "PRODUCTS", ((64, 64, 64),))
-    monkeypatch.setattr(module, "STREAMS", (4096, 8192))
-    peaks = machine_peaks(rounds=1)
-    assert min(peaks.gmacs_per_s_clocked, *peaks.streams_clocked.values()) > 0
