@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,34 @@ from labsupport.training.optimizers import one_group
 STEPS = "our training steps"
 PRODUCTS = "their matrix products"
 BFLOAT16 = "our steps in bfloat16"
+RATIOS = {PRODUCTS: "gemm_ratio", BFLOAT16: "bf16_speedup"}
+COLUMNS = ["ratio", "batch", "value_clocked", "low_clocked", "high_clocked"]
 MANY_STEPS = 10**7  # of a schedule, long enough for any number of clocked epochs
+
+
+def step_ratios(
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    batch_sizes: Iterable[int],
+    *,
+    images: int = 2560,
+    rounds: int = 7,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """How many times as long as their products, and as in bfloat16, steps of several batches take.
+
+    Columns: ratio ("gemm_ratio", "bf16_speedup"), batch, and value, low and high, each _clocked.
+    """
+    rows = []
+    for size in batch_sizes:
+        sized = replace(recipe, batch_size=size)
+        clocking = clock_steps(model, splits, sized, images=images, rounds=rounds, threads=threads)
+        ratios = {
+            RATIOS[name]: clocking.ratio(STEPS, name) for name in clocking.turns if name in RATIOS
+        }
+        rows += [(name, size, r.value, r.low, r.high) for name, r in ratios.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def clock_steps(

@@ -70,6 +70,18 @@ def test_without_the_instructions_nothing_is_clocked_in_bfloat16(monkeypatch):
     assert list(clocked.turns) == [steps.STEPS, steps.PRODUCTS]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_ratio_for_each_batch_size_and_none_in_bfloat16_without_the_instructions(
+    monkeypatch, there
+):
+    monkeypatch.setattr(steps, "multiplies_bfloat16", lambda _: there)
+    table = steps.step_ratios(mlp(), made(), RECIPE, (4, 8), rounds=1)
+    found = list(zip(table["ratio"], table["batch"], strict=True))
+    names = ["gemm_ratio", "bf16_speedup"] if there else ["gemm_ratio"]
+    assert found == [(name, size) for size in (4, 8) for name in names]
+    assert (table["value_clocked"] > 0).all()
+
+
 @pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16", "bf16"])
 def test_the_instructions_that_multiply_bfloat16(monkeypatch, name):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
