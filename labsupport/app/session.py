@@ -10,7 +10,6 @@ from rich.console import Console
 from labsupport.runs import conditions
 from labsupport.runs.display import Display
 from labsupport.runs.prepare import Prepared
-from labsupport.runs.record import write_record
 from labsupport.runs.runner import Runner
 from labsupport.runs.summary import summary
 
@@ -21,7 +20,6 @@ def execute(prepared: Prepared) -> None:
     Raises LabError when the record of the run cannot be written.
     """
     run, record = prepared.run, prepared.record
-    write_record(run, record)
     display = Display(Console())
     with display.live:
         for line in notes(prepared):

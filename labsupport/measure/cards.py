@@ -17,7 +17,7 @@ from labsupport.network.cost import Cost, predict_with_cost
 from labsupport.network.modes import evaluating
 from labsupport.network.storage import file_bytes
 from labsupport.network.weights import weights_of
-from labsupport.runtimes.runtime import runtime_of
+from labsupport.runtimes.runtime import TORCH, runtime_of
 
 CALLS, LARGE_CALLS = 10, 3  # clocked in each round, for one image and for many
 STREAM = 100  # images, one by one, where some take longer than others
@@ -56,7 +56,7 @@ def measure(
             **_peaks(model, splits, train_batch),
         }
     large = splits.test.take(large_batch).x
-    stream = large[: STREAM if any(map(is_conditional, models.values())) else 1]
+    stream = _drawn(splits, STREAM if any(map(is_conditional, models.values())) else 1)
     single = clock_stream(
         models, stream, rounds=rounds, calls=-(-CALLS // len(stream)), threads=threads
     )
@@ -65,6 +65,13 @@ def measure(
         figures[name] |= clocked_columns(single, name, "b1", images=len(stream))
         figures[name] |= clocked_columns(batched, name, "large")
     return {name: row | {"large_batch": len(large)} for name, row in figures.items()}
+
+
+def _drawn(splits: Splits, images: int) -> Tensor:
+    """So many test images, or all, drawn without regard to their order: files may be sorted."""
+    chance = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(splits.test), generator=chance)[:images]
+    return splits.test.x[chosen.to(splits.device)]
 
 
 def counted_columns(model: nn.Module, cost: Cost) -> Figures:
@@ -93,12 +100,10 @@ def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -
     one by one, as in `clock_stream`, latency, spread and the ratio to the anchor are for one of
     them. Raises LabError for a name that was not clocked.
     """
-    median = clocking.median_ms(name)
-    (row,) = clocking.table.query("name == @name").to_dict("records")
     ratio = clocking.ratio(name, clocking.base)
     return {
-        f"latency_{size}_ms": median / images,
-        f"latency_{size}_iqr_ms": row["iqr_ms"] / images,
+        f"latency_{size}_ms": clocking.median_ms(name) / images,
+        f"latency_{size}_iqr_ms": clocking.iqr_ms(name) / images,
         f"latency_{size}_anchor_ratio_clocked": clocking.ratio(name, ANCHOR).value / images,
         **ratio.columns(f"latency_{size}_base_ratio"),
     }
@@ -108,9 +113,10 @@ def _peaks(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     batch = splits.train.take(train_batch)
     one = batch.x[:1]
     trains = _has_gradients(model, one)
+    in_torch = runtime_of(model) is TORCH  # other engines take memory that torch does not see
     return {
         "memory_train_bytes": training_peak(model, batch.x, batch.y).total if trains else None,
-        "memory_infer_bytes": inference_peak(model, one).total,
+        "memory_infer_bytes": inference_peak(model, one).total if in_torch else None,
     }
 
 

@@ -39,6 +39,8 @@ def clock(
     Raises LabError when there is nothing to clock or an input does not fit.
     """
     inputs = x if isinstance(x, Mapping) else dict.fromkeys(models, x)
+    if absent := [name for name in models if name not in inputs]:
+        raise LabError(f"no input for {', '.join(absent)}", "give each model a batch by its name")
     turns = {
         name: inference(model, inputs[name], threads=threads) for name, model in models.items()
     }
@@ -143,6 +145,7 @@ def time_each_image(
     With `warmup=0` the first calls show what a warm-up hides.
     """
     samples = [x[i : i + 1] for i in range(len(x))]
+    model = runtime_of(model).replica(model, threads)
     with evaluating(model), torch.inference_mode(), on_threads(threads), no_garbage_collection():
         for _ in range(warmup):
             run(model, samples[0])

@@ -126,7 +126,7 @@ def clock_epochs(
         batch=whole_batches(splits, batch_size, images),
         rounds=rounds,
         repeats=1,
-        warmup=0,  # every round begins with a call off the clock
+        warmup=1,
         threads=threads,
         device=splits.device,
     )

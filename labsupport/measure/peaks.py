@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[Operation, tuple[int, ...], tuple[int, ...]], ...] = (
     (functional.linear, (256, 256), (256, 256)),
     (functional.conv2d, (16, 64, 18, 18), (64, 64, 3, 3)),
 )
+OFFSET = 80  # floats
 STREAMS = tuple(2**power for power in range(15, 28))  # 32 KB to 128 MB
 
 
@@ -78,7 +79,11 @@ def _layers(device: str) -> Iterator[tuple[int, Callable[[], object]]]:
 
 def _streams(moved_bytes: int, device: str) -> list[Callable[[], object]]:
     """A copy and a dot product of two vectors that hold so many bytes together."""
-    source, target = torch.ones(2, moved_bytes // 8, device=device).unbind()
+    # The second begins some cache lines further on: at a distance of whole pages stores and loads
+    # would block each other.
+    length = moved_bytes // 8
+    both = torch.ones(2 * length + OFFSET, device=device)
+    source, target = both[:length], both[length + OFFSET :]
     return [lambda: target.copy_(source), lambda: source @ target]
 
 

@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from labsupport.measure.latency import moving
@@ -20,8 +20,7 @@ from labsupport.plots.style import PAGE
 def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
     """Images (N, C, H, W) with values in [0, 1] in rows of `columns`, each under its title."""
     rows = -(-len(images) // columns)
-    size = (columns * 0.95, rows * 1.15)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.15 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -66,8 +65,8 @@ def band(axis: Axes, frame: pd.DataFrame, x: str, y: str, label: str, linestyle:
 
 def confusion(predicted: Tensor, truth: Tensor, classes: Sequence[str]) -> Figure:
     """Confusion matrix: a row per true class, counts off the diagonal in color."""
-    labels = np.arange(len(classes))
-    counts = confusion_matrix(truth.cpu(), predicted.cpu(), labels=labels)
+    n = len(classes)
+    counts = torch.bincount(n * truth + predicted, minlength=n * n).view(n, n).cpu().numpy()
     errors = np.where(np.eye(len(classes), dtype=bool), 0, counts)
     figure, axis = plt.subplots(figsize=(4.6, 4.0))
     sns.heatmap(

@@ -20,6 +20,7 @@ from labsupport.runs.record import (
     new_folder,
     now,
     read_record,
+    write_record,
 )
 
 PROFILE = "quick"
@@ -99,6 +100,7 @@ def new_run(request: Request) -> Prepared:
         overrides=overrides,
         data_dir=request.data_dir,
     )
+    write_record(run, record)  # at once, so that a run stopped from here on can be resumed
     return Prepared(run, record, catalog, request)
 
 
@@ -120,7 +122,9 @@ def resumed_run(run: Path, request: Request) -> Prepared:
         declared = parameters_of(catalog[name].path)
         check_names(name, declared, lab.parameters)
         lab.parameters = {n: p.default for n, p in declared.items()} | lab.parameters
-        if lab.status == "done" and (reason := outdated(run, catalog[name].path, lab)):
+        waits = [need for need in lab.needs if need in again]
+        reason = f"it needs {', '.join(waits)}" if waits else outdated(run, catalog[name].path, lab)
+        if lab.status == "done" and reason:
             again[name] = reason
         if lab.status != "done" or name in again:
             record.labs[name] = lab.pending()
@@ -129,9 +133,9 @@ def resumed_run(run: Path, request: Request) -> Prepared:
 
 def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
     """Why a lab that is done must run again, in words; nothing if it need not."""
-    if lab.conditions is None or not (run / "notebooks" / notebook.name).is_file():
+    if not (run / "notebooks" / notebook.name).is_file():
         return "its executed notebook is gone"
-    changes = lab.conditions.changes(notebook)
+    changes = lab.conditions.changes(notebook) if lab.conditions else ["in what is not on record"]
     return f"changed since it ran: {', '.join(changes)}" if changes else ""
 
 

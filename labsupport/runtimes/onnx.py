@@ -126,6 +126,8 @@ def _session(file: Tensor, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Its threads must not spin on into the turn of another network.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     content = file.cpu().numpy().tobytes()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

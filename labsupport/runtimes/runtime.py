@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import components
-from labsupport.network.modes import set_threads
+from labsupport.network.modes import set_threads, some_threads
 
 
 class Runtime(Protocol):
@@ -38,6 +38,7 @@ class Torch:
 
     def replica(self, network: nn.Module, threads: int) -> nn.Module:
         """A deep copy; its threads are set by `set_threads`."""
+        some_threads(threads)
         try:
             return copy.deepcopy(network)
         except (RuntimeError, TypeError) as error:

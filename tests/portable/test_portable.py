@@ -25,7 +25,7 @@ AVX2 = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
-# Name: instruction sets, threads, seed. Two runs share a machine of two cores: nothing is clocked.
+# By name: instruction sets, threads, seed.
 SETTINGS = {
     "native-threads1-seed0": ({}, 1, 0),
     "avx2-threads2-seed0": (AVX2, 2, 0),

@@ -32,9 +32,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 OLD = {"name": "one", "profile": "quick", "started": "2026-01-01", "labs": {}, "jobs": 1}
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"labs": {"a": {"colour": 1}}}', json.dumps(OLD)]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labs": {"a": {"color": 1}}}', json.dumps(OLD)])
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(LabError, match=r"run\.json cannot be read"):

@@ -42,7 +42,6 @@ def test_threads_are_those_of_the_engine_that_computes(networks):
     for network in networks.values():
         with pytest.raises(LabError, match="0 threads"):
             runtime_of(network).replica(network, 0)
-            runtime_of(network).set_threads(0)
 
 
 def test_what_cannot_be_copied_is_refused_in_a_sentence():
