@@ -24,7 +24,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Threads that wait let others compute: with as many tests as cores, spinning takes seven times as long.
 unit: $(STAMP) # of all tests, also which lines they reach
+	OMP_WAIT_POLICY=PASSIVE \
 	$(BIN)/pytest -m "not benchmark and not portable" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--cov)
 
 test-portable: $(STAMP) ## the quick verdicts under other instruction sets, threads and seeds

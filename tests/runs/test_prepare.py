@@ -54,7 +54,9 @@ def test_when_the_package_changes_all_labs_run_again(done, monkeypatch):
     assert again(done)["00_first"].endswith(" -> new)")
 
 
-def test_only_labs_that_ran_with_another_version_run_again(done, course, monkeypatch):
+def test_labs_that_ran_with_another_version_run_again_and_what_needs_them(
+    done, course, monkeypatch
+):
     monkeypatch.setattr(conditions, "versions", lambda: {"torch": "2.16.0"})
     request, run = done
     record = resumed_run(run, request).record
@@ -65,12 +67,18 @@ def test_only_labs_that_ran_with_another_version_run_again(done, course, monkeyp
     first = record.labs["00_first"]
     first.conditions = first.conditions.model_copy(update=older)
     write_record(run, record)
-    assert again(done) == {"00_first": "changed since it ran: torch (2.15.0 -> 2.16.0)"}
+    assert again(done) == {
+        "00_first": "changed since it ran: torch (2.15.0 -> 2.16.0)",
+        "01_second": "it needs 00_first",
+    }
 
 
 def test_a_lab_whose_executed_notebook_is_gone_runs_again(done):
     (done[1] / "notebooks" / "00_first.ipynb").unlink()
-    assert again(done) == {"00_first": "its executed notebook is gone"}
+    assert again(done) == {
+        "00_first": "its executed notebook is gone",
+        "01_second": "it needs 00_first",
+    }
 
 
 def test_a_parameter_that_a_lab_has_got_since_takes_its_default(done, course):
