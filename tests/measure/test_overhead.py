@@ -96,3 +96,11 @@ def test_clocking_gives_each_epoch_a_time_a_round():
     assert list(clocked.table["batch"]) == [16] * 4
     assert list(clocked.table["calls"]) == [2, 2, 2, 2]
     assert list(clocked.turns) == list(clocked.table["name"])
+
+
+def test_an_epoch_is_called_off_the_clock_before_each_clocked_one(monkeypatch):
+    called = []
+    ways = {name: lambda name=name: called.append(name) for name in ("one", "other")}
+    monkeypatch.setattr(overhead, "epochs", lambda *_: ways)
+    overhead.clock_epochs(net(), made(), batch_size=8, images=16, rounds=3)
+    assert sorted(called) == ["one"] * 6 + ["other"] * 6
