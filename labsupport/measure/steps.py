@@ -77,7 +77,13 @@ def clock_steps(
     if multiplies_bfloat16(splits.device):
         calls[BFLOAT16] = training_steps(copy.deepcopy(model), train, recipe, InBfloat16(full))
     return clock_calls(
-        calls, batch=images, rounds=rounds, repeats=1, threads=threads, device=splits.device
+        calls,
+        batch=images,
+        rounds=rounds,
+        repeats=1,
+        warmup=1,  # an epoch warms itself up
+        threads=threads,
+        device=splits.device,
     )
 
 
