@@ -7,7 +7,7 @@ that is moved again and again keeps its rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from labsupport.measure.clocking import Call
 from labsupport.measure.latency import clock_calls
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -61,34 +62,41 @@ class Peaks:
 def machine_peaks(threads: int = 1, *, device: str = "cpu", rounds: int = 5) -> Peaks:
     """Clock layers of several shapes and streams of several lengths; the best call counts.
 
-    A stream is a copy, which reads and writes, or a dot product, which only reads.
+    A stream is a copy, which reads and writes, or a dot product, which only reads. All are clocked
+    in turn, so that a slow moment of the machine does not lower one of them alone.
     """
-    best = partial(_best_seconds, threads=threads, device=torch.device(device), rounds=rounds)
+    macs, calls = _layers(device)
+    for size in STREAMS:
+        calls |= _streams(size, device)
     with torch.inference_mode():
-        arithmetic = max(macs / best(call) for macs, call in _layers(device))
-        streams = {n: max(n / best(call) for call in _streams(n, device)) / 1e9 for n in STREAMS}
-    return Peaks(arithmetic / 1e9, streams)
+        clocked = clock_calls(
+            calls, rounds=rounds, repeats=3, threads=threads, device=torch.device(device)
+        )
+    best_s = clocked.samples.groupby("name")["ns"].min() / 1e9
+    rates = {n: n / min(best_s[f"copy {n}"], best_s[f"dot {n}"]) / 1e9 for n in STREAMS}
+    return Peaks(max(work / best_s[name] for name, work in macs.items()) / 1e9, rates)
 
 
-def _layers(device: str) -> Iterator[tuple[int, Callable[[], object]]]:
-    """The MACs of a call of each layer, and the call."""
-    for operation, *shapes in LAYERS:
+def _layers(device: str) -> tuple[dict[str, int], dict[str, Call]]:
+    """The MACs of a call of each layer and the call itself, by a name."""
+    macs: dict[str, int] = {}
+    calls: dict[str, Call] = {}
+    for number, (operation, *shapes) in enumerate(LAYERS):
         x, weight = (torch.ones(shape, device=device) for shape in shapes)
-        yield operation(x, weight).numel() * weight[0].numel(), partial(operation, x, weight)
+        name = f"layer {number}"
+        macs[name] = operation(x, weight).numel() * weight[0].numel()
+        calls[name] = partial(operation, x, weight)
+    return macs, calls
 
 
-def _streams(moved_bytes: int, device: str) -> list[Callable[[], object]]:
+def _streams(moved_bytes: int, device: str) -> dict[str, Call]:
     """A copy and a dot product of two vectors that hold so many bytes together."""
     # The second begins some cache lines further on: at a distance of whole pages stores and loads
     # would block each other.
     length = moved_bytes // 8
     both = torch.ones(2 * length + OFFSET, device=device)
     source, target = both[:length], both[length + OFFSET :]
-    return [lambda: target.copy_(source), lambda: source @ target]
-
-
-def _best_seconds(
-    call: Callable[[], object], threads: int, device: torch.device, rounds: int
-) -> float:
-    clocked = clock_calls({"peak": call}, rounds=rounds, repeats=3, threads=threads, device=device)
-    return float(clocked.samples.query("name == 'peak'")["ns"].min()) / 1e9
+    return {
+        f"copy {moved_bytes}": partial(target.copy_, source),
+        f"dot {moved_bytes}": partial(torch.dot, source, target),
+    }
