@@ -164,7 +164,7 @@ def reference(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     with reported(WRONG_CALL):
         folder = find_run(runs_dir, name)
     with reported(FAILED):
-        kept = keep_reference(folder, course_root() / "data" / "reference")
+        kept = keep_reference(folder, course_root())
     typer.echo("\n".join(map(str, kept)))
 
 

@@ -7,13 +7,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
 from labsupport.core.errors import LabError
-from labsupport.records.claims import Claim, number
-from labsupport.records.definitions import Relation
+from labsupport.records.claims import Claim, judged, number
+from labsupport.records.definitions import (
+    CLAIMS,
+    ClaimDefinition,
+    ClaimDefinitions,
+    read_definitions,
+)
 from labsupport.records.reference import reference_figures
 from labsupport.records.tables import read_table
 
@@ -69,35 +74,46 @@ def claim_frame(claims: list[Claim], lab: str, profile: str, dataset: str) -> pd
 def read_claims(out: Path, course: Path) -> dict[str, list[Claim]]:
     """The claims of a run's folder by lab, beside the course's reference.
 
-    Raises LabError where a table of claims is damaged.
+    Of a run only the numbers count that it measured or computed: an aim that has been raised since
+    is judged anew, and a claim that the course no longer makes is left out. Raises LabError where a
+    table of claims or the file of definitions is damaged.
     """
     paths = {path.parent.name: path for path in sorted((out / "tables").glob("*/claims.csv"))}
-    return {lab: _claims(path, reference_figures(course, lab)) for lab, path in paths.items()}
+    if not paths:
+        return {}
+    definitions = read_definitions(course / CLAIMS)
+    return {
+        lab: _claims(path, lab, definitions, reference_figures(course, lab))
+        for lab, path in paths.items()
+    }
 
 
-def _claims(path: Path, reference: dict[str, float]) -> list[Claim]:
+def _claims(
+    path: Path, lab: str, definitions: ClaimDefinitions, reference: dict[str, float]
+) -> list[Claim]:
     rows = read_table(path).to_dict("records")
     known = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
+    of_lab = definitions.of(lab)
     try:
-        return [_claim(row, reference.get(str(row["id"]))) for row in known]
+        return [
+            _claim(row, of_lab[row["id"]], definitions, reference.get(row["id"]))
+            for row in known
+            if row["id"] in of_lab
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"damaged claims in {path}: {error}", "run the lab again") from error
 
 
-def _claim(row: dict[Hashable, Any], reference: float | None) -> Claim:
+def _claim(
+    row: dict[Hashable, Any],
+    definition: ClaimDefinition,
+    definitions: ClaimDefinitions,
+    reference: float | None,
+) -> Claim:
     """The claim of a row; one with a verdict but no number was looked for and not found."""
-    if row["relation"] not in get_args(Relation):
-        raise ValueError(f"{row['id']} has the relation {row['relation']}")
     missing = None if row["holds"] is None else math.nan
-    return Claim(
-        id=str(row["id"]),
-        statement=str(row["statement"]),
-        measured=missing if row["measured"] is None else float(row["measured"]),
-        relation=row["relation"],
-        bound=None if row["bound"] is None else float(row["bound"]),
-        required=bool(row["required"]),
-        clocked=bool(row["clocked"]),
-        source=str(row["source"] or ""),
-        figure=row["seed_value"],
-        reference=reference,
-    )
+    measured = missing if row["measured"] is None else float(row["measured"])
+    computed = row["bound"] if definition.aim == "computed" else None
+    profile = definitions.profile_with_aims(row["profile"], row["dataset"])
+    bound = None if computed is None else float(computed)
+    return judged(definition, profile, measured, bound, reference)

@@ -88,26 +88,19 @@ def judge(
         if definitions[id].required and aim is None and measured[id] is not None:
             raise LabError(f"{id} is required and has the aim None", "give a number in `bounds`")
     return {
-        id: _judged(definitions[id], profile, value, aims.get(id), reference.get(id))
+        id: judged(definitions[id], profile, value, aims.get(id), reference.get(id))
         for id, value in measured.items()
     }
 
 
-def _as_float(id: str, value: float | None) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
-        problem = f"{id} is a {type(value).__name__}, not a number"
-        raise LabError(problem, "give None where there is nothing to measure") from None
-
-
-def _judged(
+def judged(
     definition: ClaimDefinition,
     profile: str | None,
     value: float | None,
     computed: float | None,
     reference: float | None,
 ) -> Claim:
+    """The claim of a measured value, by the aim of its definition or by the computed one."""
     bound = definition.aim_in(profile) if computed is None else computed
     return Claim(
         measured=value,
@@ -125,3 +118,11 @@ def number(value: float | None) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.4g}"
+
+
+def _as_float(id: str, value: float | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        problem = f"{id} is a {type(value).__name__}, not a number"
+        raise LabError(problem, "give None where there is nothing to measure") from None

@@ -14,12 +14,10 @@ from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
 from labsupport.records.claim_table import ClaimTable, claim_frame
 from labsupport.records.claims import Claim, judge
-from labsupport.records.definitions import read_definitions
+from labsupport.records.definitions import CLAIMS, read_definitions
 from labsupport.records.reference import reference_figures, reference_table
 from labsupport.records.scorecard import Scorecard, as_frame
 from labsupport.records.tables import write_table
-
-CLAIMS = Path("notebooks/claims.yaml")
 
 
 @dataclass

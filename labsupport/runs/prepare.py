@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
-from labsupport.runs.parameters import check_names, parameters_of
+from labsupport.runs.parameters import parameters_of
 from labsupport.runs.profiles import Values, all_parameters, load_profile, read_assignments
 from labsupport.runs.record import (
     LabRecord,
@@ -93,12 +93,7 @@ def new_run(request: Request) -> Prepared:
         labs[name] = LabRecord(title=lab.title, needs=list(lab.needs), parameters=values)
     run = new_folder(request.runs, request.name)
     record = RunRecord(
-        name=run.name,
-        profile=profile.name,
-        started=now(),
-        labs=labs,
-        overrides=overrides,
-        data_dir=request.data_dir,
+        name=run.name, profile=profile.name, started=now(), labs=labs, data_dir=request.data_dir
     )
     write_record(run, record)  # at once, so that a run stopped from here on can be resumed
     return Prepared(run, record, catalog, request)
@@ -107,8 +102,8 @@ def new_run(request: Request) -> Prepared:
 def resumed_run(run: Path, request: Request) -> Prepared:
     """The run in the folder `run`; what is not done, or no longer as it was, is pending again.
 
-    Parameters that its labs have got since take their defaults. Raises LabError for a request that
-    chooses labs or parameters, and for labs or parameters that are gone.
+    Raises LabError for a request that chooses labs or parameters, and for labs that are gone or
+    have other parameters than the run has values for.
     """
     if request.profile or request.only or request.first or request.last or request.assignments:
         remedy = "leave out --profile, --only, --from, --to, -p and --data, or start a new run"
@@ -119,9 +114,9 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     record.data_dir = request.data_dir or record.data_dir
     again = {}
     for name, lab in record.labs.items():
-        declared = parameters_of(catalog[name].path)
-        check_names(name, declared, lab.parameters)
-        lab.parameters = {n: p.default for n, p in declared.items()} | lab.parameters
+        if differing := parameters_of(catalog[name].path).keys() ^ lab.parameters.keys():
+            problem = f"{name} has other parameters by now: {', '.join(sorted(differing))}"
+            raise LabError(problem, f"start a new run instead of resuming {record.name}")
         waits = [need for need in lab.needs if need in again]
         reason = f"it needs {', '.join(waits)}" if waits else outdated(run, catalog[name].path, lab)
         if lab.status == "done" and reason:

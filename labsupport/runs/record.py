@@ -51,16 +51,12 @@ class LabRecord(BaseModel, extra="forbid"):
 
 
 class RunRecord(BaseModel, extra="forbid"):
-    """The content of run.json: labs by name, in order.
-
-    `overrides` is what -p and --data set, by lab and parameter; `data_dir` is absolute.
-    """
+    """The content of run.json: labs by name, in order; `data_dir` is absolute."""
 
     name: str
     profile: str
     started: str
     labs: dict[str, LabRecord]
-    overrides: dict[str, dict[str, Value]] = {}
     data_dir: Path | None = None
 
     @property

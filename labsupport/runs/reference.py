@@ -10,31 +10,41 @@ import pandas as pd
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write, explained
 from labsupport.records.tables import write_table
+from labsupport.runs.catalog import read_catalog
 from labsupport.runs.conditions import Conditions, mixture
-from labsupport.runs.record import read_record
+from labsupport.runs.profiles import all_parameters, load_profile
+from labsupport.runs.record import RunRecord, read_record
 
 MACHINE = "machine_report"
 
 
-def keep_reference(run: Path, reference: Path) -> list[Path]:
-    """Copy every table of a finished run, with its machine report, to reference/PROFILE/LAB.
+def keep_reference(run: Path, course: Path) -> list[Path]:
+    """Copy every table of a finished run, with its machine report, to data/reference/PROFILE/LAB.
 
     Labs that are not part of the run keep what is there. Raises LabError for a run that is not
-    finished or changed parameters of its profile, and for labs that shared the machine or were not
-    all run with the same code and versions on the same machine.
+    finished or has other parameters than the course's profile, and for labs that shared
+    the machine or were not all run with the same code and versions on the same machine.
     """
     record = read_record(run)
     if {lab.status for lab in record.labs.values()} != {"done"}:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
-    changed = ", ".join(record.overrides)
-    problems = [f"parameters were changed in {changed}"] if changed else []
+    changed = ", ".join(_unlike_profile(record, course / "notebooks"))
+    problems = [f"{changed} ran with other parameters than the profile's"] if changed else []
     if problems := problems + mixture(record.conditions):
         problem = f"the run {record.name} is no reference: {'; '.join(problems)}"
         remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
         raise LabError(problem, remedy)
-    kept = reference / record.profile
+    kept = course / "data/reference" / record.profile
     return [_keep_lab(run, lab, ran, kept / lab) for lab, ran in record.conditions.items()]
+
+
+def _unlike_profile(record: RunRecord, notebooks: Path) -> list[str]:
+    """The labs whose parameters are not those of the run's profile as it is now."""
+    parameters = all_parameters(read_catalog(notebooks))
+    profile = load_profile(record.profile, notebooks / "profiles", parameters)
+    now = {lab: profile.values(lab, parameters.get(lab, {})) for lab in record.labs}
+    return [lab for lab, ran in record.labs.items() if ran.parameters != now[lab]]
 
 
 def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:

@@ -75,14 +75,14 @@ class Runner:
     def _launch(self, pool: ThreadPoolExecutor, lab: str) -> None:
         self._clear(lab)
         record, source, request = self.record.labs[lab], self.catalog[lab].path, self.request
-        declared = parameters_of(source)
+        defaults = {name: p.default for name, p in parameters_of(source).items()}
         record.status, record.started = "running", now()
         record.conditions = current(source, request.jobs, request.scheduler, self.machine)
         execution = Execution(
             source,
             self.run,
             record,
-            {n: value for n, value in record.parameters.items() if value != declared[n].default},
+            {n: v for n, v in record.parameters.items() if v != defaults.get(n)},
             environment(self.record.data_dir, request.scheduler),
             request.timeout,
             lambda cell, cells: self.display.cell(lab, cell, cells),

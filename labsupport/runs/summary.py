@@ -7,8 +7,7 @@ from pathlib import Path
 
 from labsupport.core.course import course_root
 from labsupport.records.claim_table import claim_line, read_claims
-from labsupport.records.definitions import read_definitions
-from labsupport.records.results import CLAIMS
+from labsupport.records.definitions import CLAIMS, read_definitions
 from labsupport.runs.display import outcome_line
 from labsupport.runs.record import RunRecord
 

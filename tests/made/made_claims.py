@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from labsupport.records.definitions import CLAIMS
 from labsupport.records.reference import REFERENCE
-from labsupport.records.results import CLAIMS
 from labsupport.records.tables import write_table
 
 DATASETS = {"quick": "mnist5k", "lab": "mnist"}

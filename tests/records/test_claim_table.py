@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_claims import write_reference
+from made_claims import write_definitions, write_reference
 
 from labsupport.core.errors import LabError
 from labsupport.records.claim_table import ClaimTable, claim_frame, claim_line, read_claims
@@ -17,6 +17,35 @@ CLAIMS = [
     Claim("a.vain", "It was looked for", math.nan, "<=", 2.0, clocked=True),
     Claim("a.said", "It is said", 1.5, source="a report"),
 ]
+
+DEFINED = [
+    {
+        "id": "a.exact",
+        "statement": "It is exact",
+        **{"relation": "==", "aim": 3, "required": True, "source": "a report", "figure": 4},
+    },
+    {"id": "a.low", "statement": "It is low", "relation": ">=", "aim": {"quick": 2}},
+    {"id": "a.none", "statement": "There is nothing to measure", "relation": ">=", "aim": 2},
+    {
+        "id": "a.vain",
+        "statement": "It was looked for",
+        **{"relation": "<=", "aim": "computed", "clocked": True},
+    },
+    {"id": "a.said", "statement": "It is said", "source": "a report"},
+]
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A course that makes the claims above."""
+    write_definitions(tmp_path, {"01_lab": DEFINED})
+    return tmp_path
+
+
+def write_claims(folder):
+    """The claims above, as a run on the quick profile's data leaves them."""
+    frame = claim_frame(CLAIMS, "01_lab", "quick", "mnist5k")
+    write_table(folder / "tables/01_lab/claims.csv", frame)
 
 
 def test_the_table_shows_run_reference_aim_source_and_verdict():
@@ -42,32 +71,50 @@ def test_a_line_of_text_says_the_same():
     assert claim_line(CLAIMS[1]).startswith("does not hold a.low: 0.5, aim >= 2, reference 0.97 - ")
 
 
-def test_claims_come_back_from_disk_beside_the_reference(tmp_path):
-    write_table(tmp_path / "tables/01_lab/claims.csv", claim_frame(CLAIMS, "01_lab", "quick", "x"))
-    write_reference(tmp_path, "01_lab", {"a.low": 0.97, "a.other": 1.0})
-    (read,) = read_claims(tmp_path, tmp_path).values()
+def test_claims_come_back_from_disk_beside_the_reference(course):
+    write_claims(course)
+    write_reference(course, "01_lab", {"a.low": 0.97, "a.other": 1.0})
+    (read,) = read_claims(course, course).values()
     assert [repr(claim) for claim in read] == [repr(claim) for claim in CLAIMS]
     assert [claim.verdict for claim in read] == [
         *("holds", "does not hold", "not measured", "does not hold", "reported"),
     ]
 
 
-def test_a_run_without_claims_has_none_and_damaged_ones_are_named(tmp_path):
-    assert read_claims(tmp_path, tmp_path) == {}
-    table = tmp_path / "tables/01_lab/claims.csv"
+def test_an_aim_that_was_changed_since_is_judged_anew(course):
+    write_claims(course)
+    raised = DEFINED[0] | {"statement": "It is more", "aim": 2}
+    lowered = DEFINED[1] | {"aim": {"quick": 0.4}}
+    write_definitions(course, {"01_lab": [raised, lowered]})
+    (read,) = read_claims(course, course).values()
+    assert [(claim.id, claim.bound, claim.verdict) for claim in read] == [
+        ("a.exact", 2, "does not hold"),
+        ("a.low", 0.4, "holds"),
+    ]
+    assert read[0].statement == "It is more"
+
+
+def test_a_run_on_other_data_has_no_aims_of_a_profile(course):
+    frame = claim_frame(CLAIMS, "01_lab", "quick", "csv:mine")
+    write_table(course / "tables/01_lab/claims.csv", frame)
+    (read,) = read_claims(course, course).values()
+    assert [claim.bound for claim in read[:2]] == [3, None]
+
+
+def test_a_run_without_claims_has_none_and_damaged_ones_are_named(course):
+    assert read_claims(course, course) == {}
+    table = course / "tables/01_lab/claims.csv"
     table.parent.mkdir(parents=True)
-    table.write_text("id,lab\nx,01_lab\n")
+    table.write_text("id,lab\na.low,01_lab\n")
     with pytest.raises(LabError, match="damaged claims"):
-        read_claims(tmp_path, tmp_path)
+        read_claims(course, course)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("relation", "=~"), ("bound", "x"), ("relation", "")]
-)
-def test_a_damaged_cell_is_named(tmp_path, column, value):
-    table = tmp_path / "tables/01_lab/claims.csv"
-    frame = claim_frame(CLAIMS, "01_lab", "quick", "x").astype({column: object})
-    frame.loc[1, column] = value
+@pytest.mark.parametrize(("row", "column"), [(1, "measured"), (3, "bound")])
+def test_a_damaged_cell_is_named(course, row, column):
+    table = course / "tables/01_lab/claims.csv"
+    frame = claim_frame(CLAIMS, "01_lab", "quick", "mnist5k").astype({column: object})
+    frame.loc[row, column] = "x"
     write_table(table, frame)
     with pytest.raises(LabError, match=r"damaged claims in .*01_lab"):
-        read_claims(tmp_path, tmp_path)
+        read_claims(course, course)

@@ -19,7 +19,7 @@ def made(name="one", started="2026-01-01T00:00:00"):
     done = {"status": "done", "seconds": 1.5, "conditions": made_conditions()}
     lab = LabRecord(title="First", parameters={"seed": 1, "rate": 0.5, "shuffle": True}, **done)
     about = {"name": name, "profile": "quick", "started": started}
-    return RunRecord(**about, labs={"00_first": lab}, overrides={"00_first": {"seed": 1}})
+    return RunRecord(**about, labs={"00_first": lab})
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):

@@ -72,7 +72,6 @@ def test_the_record_holds_what_was_run_and_how(plain):
     told = stored(folder / "runs" / "one")
     first, second = told["labs"]["00_first"], told["labs"]["01_second"]
     assert told["profile"] == "lab"
-    assert told["overrides"] == {"00_first": {"seed": 3}}
     ran = [lab["conditions"] for lab in (first, second)]
     assert [(of["jobs"], of["machine"], of["scheduler"]) for of in ran] == [(1, MACHINE, None)] * 2
     assert ran[0]["versions"]["python"].startswith("3.")
