@@ -37,10 +37,10 @@ class Torch:
     name = "torch"
 
     def replica(self, network: nn.Module, threads: int) -> nn.Module:
-        """A deep copy; its threads are set by `set_threads`."""
+        """A deep copy; parts that another engine runs have their own threads from now on."""
         some_threads(threads)
         try:
-            return copy.deepcopy(network)
+            return _with_parts_on(copy.deepcopy(network), threads)
         except (RuntimeError, TypeError) as error:
             problem = f"a {type(network).__name__} cannot be copied ({error})"
             raise LabError(problem, "keep in it nothing that copy.deepcopy refuses") from None
@@ -62,3 +62,12 @@ TORCH: Runtime = Torch()
 def runtime_of(network: nn.Module) -> Runtime:
     """The engine that computes a network: its own `runtime`, or torch."""
     return cast(Runtime, getattr(network, "runtime", TORCH))
+
+
+def _with_parts_on(network: nn.Module, threads: int) -> nn.Module:
+    """The network, with replicas of those of its modules that another engine than torch runs."""
+    for module in list(network.modules()):
+        for name, part in module.named_children():
+            if (runtime := runtime_of(part)) is not TORCH:
+                setattr(module, name, runtime.replica(part, threads))
+    return network

@@ -44,6 +44,14 @@ def test_threads_are_those_of_the_engine_that_computes(networks):
             runtime_of(network).replica(network, 0)
 
 
+def test_a_part_in_another_engine_has_the_threads_of_the_clock(networks):
+    network = nn.Sequential(nn.Identity(), nn.Sequential(networks["onnxruntime"])).eval()
+    replica = runtime_of(network).replica(network, 2)
+    assert replica[1][0].session.get_session_options().intra_op_num_threads == 2
+    x = torch.rand(3, *IMAGE)
+    torch.testing.assert_close(replica(x), network(x))
+
+
 def test_what_cannot_be_copied_is_refused_in_a_sentence():
     net = nn.Linear(2, 2)
     net.computed = net.weight * 2
