@@ -136,6 +136,16 @@ def test_claim_that_does_not_hold_is_marked(front):
     assert "Required claims that do not hold: mlp.accuracy." in front
 
 
+def test_predictions_have_a_page_of_guesses_beside_answers(front, report):
+    assert 'href="predictions.html"' in front
+    page = (report / "predictions.html").read_text()
+    row = row_with(page, "How many MACs?")
+    for text in (">2,000,000<", ">1,861,632<", ">1.074 times the answer<"):
+        assert text in row
+    assert "no guess yet" in page
+    assert EVIL not in page
+
+
 def test_claims_are_escaped(front):
     assert EVIL not in front
     assert "&lt;script&gt;" in row_with(front, "<code>evil</code>")

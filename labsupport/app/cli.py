@@ -150,8 +150,7 @@ def doctor(runs_dir: RunsDir = Path("runs")) -> None:
     from labsupport.app.doctor import examine
 
     findings = examine(course_root(), runs_dir)
-    for finding in findings:
-        typer.echo(str(finding))
+    typer.echo("\n".join(map(str, findings)))
     raise typer.Exit(FAILED if any(finding.level == "problem" for finding in findings) else 0)
 
 

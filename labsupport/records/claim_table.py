@@ -91,10 +91,10 @@ def read_claims(out: Path, course: Path) -> dict[str, list[Claim]]:
 def _claims(
     path: Path, lab: str, definitions: ClaimDefinitions, reference: dict[str, float]
 ) -> list[Claim]:
-    rows = read_table(path).to_dict("records")
-    known = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
     of_lab = definitions.of(lab)
     try:
+        rows = read_table(path)[COLUMNS].to_dict("records")
+        known = [{k: None if pd.isna(value) else value for k, value in row.items()} for row in rows]
         return [
             _claim(row, of_lab[row["id"]], definitions, reference.get(row["id"]))
             for row in known

@@ -15,6 +15,12 @@ from labsupport.core.files import atomic_write
 from labsupport.records.claim_table import ClaimTable, claim_frame
 from labsupport.records.claims import Claim, judge
 from labsupport.records.definitions import CLAIMS, read_definitions
+from labsupport.records.predictions import (
+    PREDICTIONS,
+    Prediction,
+    made_prediction,
+    prediction_frame,
+)
 from labsupport.records.reference import reference_figures, reference_table
 from labsupport.records.scorecard import Scorecard, as_frame
 from labsupport.records.tables import write_table
@@ -37,6 +43,7 @@ class Results:
     course: Path = field(default_factory=course_root)
     _cards: dict[tuple[str, str, int], Scorecard] = field(default_factory=dict, repr=False)
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
+    _predictions: dict[str, Prediction] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.dataset = short_name(self.dataset)
@@ -119,6 +126,16 @@ class Results:
         claims = [self._claims[id] for id in definitions.of(self.lab) if id in self._claims]
         self.table("claims", claim_frame(claims, self.lab, self.profile, self.dataset))
         return ClaimTable(claims)
+
+    def prediction(self, question: str, guess: float | None, answer: float) -> Prediction:
+        """Keep the reader's guess at the answer to a question, and show both side by side.
+
+        Raises LabError for a guess that is no number.
+        """
+        made = made_prediction(question, guess, answer)
+        self._predictions[question] = made  # of a cell run again the last guess counts
+        self.table(PREDICTIONS, prediction_frame(list(self._predictions.values())))
+        return made
 
     def reference(self, name: str) -> pd.DataFrame:
         """The committed table `name` of this lab, measured on full MNIST.

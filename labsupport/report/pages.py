@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from labsupport.core.course import course_root
 from labsupport.records.claim_table import read_claims
 from labsupport.records.claims import Claim, number
+from labsupport.records.predictions import read_predictions
 from labsupport.records.tables import read_tables
 from labsupport.runs.conditions import mixture, values_by_name
 from labsupport.runs.record import RunRecord
@@ -45,7 +46,7 @@ class Content:
 
 
 def write_pages(content: Content, folder: Path) -> None:
-    """Write the front page, the machine page and their HTML fragments as Sphinx sources.
+    """Write the front, predictions and machine pages and their fragments as Sphinx sources.
 
     Raises LabError for tables that cannot be read.
     """
@@ -57,6 +58,7 @@ def write_pages(content: Content, folder: Path) -> None:
         "problems": problems(content.record, list(chain(*claims.values()))),
         "pages": [notebook.stem for notebook in content.notebooks],
         "claims": claims,
+        "predictions": read_predictions(content.folder),
         "scorecards": shown_scorecards(scorecards),
         "figures": list(scorecards.select_dtypes("number")),
         "tables": sorted((content.folder / "tables").glob("*/*.csv")),

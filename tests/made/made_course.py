@@ -41,6 +41,8 @@ def write_lab(folder: Path, name: str, *cells: str, needs=(), parameters=PARAMET
 
 
 def write_profiles(folder: Path) -> None:
+    """The folder of a course without labs, which makes no claims."""
+    write_definitions(folder.parent, {})
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles" / "quick.yaml").write_text("all: {}\n")
     (folder / "profiles" / "lab.yaml").write_text("all: {rate: 1}\nlabs: {01_second: {seed: 7}}\n")

@@ -164,4 +164,6 @@ def write_results(folder):
     results.score("baseline", "mlp", 0, accuracy=0.98765, macs=1_861_632, parameters=1_863_690)
     results.score("pruned", "half", 0, accuracy=0.97, macs=930_000, latency_b1_ms=1.23456)
     results.claims({"mlp.parameters": 1_863_690, "mlp.accuracy": 0.9, "mlp.seconds": 12.5})
+    results.prediction("How many MACs?", 2_000_000, 1_861_632)
+    results.prediction(EVIL, None, 0.5)
     Results("01_second", "quick", "mnist5k", folder, course).claims({"evil": 1.0})

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from labsupport.app import cli
 from labsupport.core.errors import LabError
 from labsupport.records.tables import counted_tables
-from labsupport.runs import conditions, record, runner
+from labsupport.runs import conditions, record, runner, summary
 from labsupport.runs.reference import keep_reference
 from labsupport.sweep import SCHEDULER
 
@@ -44,9 +44,11 @@ def _made_machine(monkeypatch):
 
 
 def labs(folder: Path, *arguments: str):
-    """`labs run` on the course in `folder`."""
+    """`labs run` on the course in `folder`, judged by its own file of claims."""
     common = ["--runs-dir", str(folder / "runs"), "--notebooks", str(folder / "notebooks")]
-    return CliRunner().invoke(cli.app, ["run", *common, "--no-report", *arguments])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "course_root", lambda: folder)
+        return CliRunner().invoke(cli.app, ["run", *common, "--no-report", *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -263,9 +265,9 @@ def test_a_resumed_run_is_a_mixture_that_no_reference_is_made_of(tmp_path, monke
     assert after["01_second"]["conditions"]["jobs"] == 1
     assert after["01_second"]["conditions"]["machine"] == OTHER_MACHINE
     with pytest.raises(LabError, match=r"ran at once.*: 00_first; processor model is Abacus") as no:
-        keep_reference(run, tmp_path / "reference")
+        keep_reference(run, tmp_path)
     assert "in 00_first but Slide rule 4 in 01_second" in str(no.value)
-    assert not (tmp_path / "reference").exists()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):
