@@ -55,9 +55,8 @@ def sum_up(prepared: Prepared, report: bool) -> bool:
     lines, broken = summary(run, record)
     typer.echo("\n".join(lines))
     if broken:
-        typer.echo(
-            f"labs: required claims do not hold or are absent: {', '.join(broken)}", err=True
-        )
+        names = ", ".join(broken)
+        typer.echo(f"labs: required claims do not hold or are absent: {names}", err=True)
     if record.failed:
         again = f"labs run --resume --name {record.name}"
         typer.echo(f"labs: `{again}` runs the failed labs again", err=True)

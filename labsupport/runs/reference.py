@@ -21,9 +21,8 @@ MACHINE = "machine_report"
 def keep_reference(run: Path, course: Path) -> list[Path]:
     """Copy every table of a finished run, with its machine report, to data/reference/PROFILE/LAB.
 
-    Labs that are not part of the run keep what is there. Raises LabError for a run that is not
-    finished or has other parameters than the course's profile, and for labs that shared
-    the machine or were not all run with the same code and versions on the same machine.
+    Other labs keep what is there. Raises LabError for a run that is not finished, has other
+    parameters than the course's profile, or is a `mixture`.
     """
     record = read_record(run)
     if {lab.status for lab in record.labs.values()} != {"done"}:
