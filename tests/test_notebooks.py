@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
@@ -16,6 +17,12 @@ from labsupport.runs.profiles import all_parameters, load_profile
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 DEFINITIONS = read_definitions(NOTEBOOKS[0].parent / "claims.yaml")
 each_lab = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = {  # still to be brought into the form of the others
+    *("02_baseline_cnn", "03_profiling", "04_depth_sweep", "05_width_sweep"),
+    *("06_resolution_sweep", "07_joint_sweep", "08_filter_pruning", "09_early_exit"),
+}
+SHORT = [path for path in NOTEBOOKS if path.stem not in LONG]
+each_short_lab = pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem)
 COMMON = {"profile", "data", "seed", "device", "threads", "out"}
 SECTIONS = ["Predict first", "Claims", "Common mistakes", "Exercises", "Summary", "References"]
 
@@ -76,16 +83,66 @@ def test_it_carries_nothing_of_the_machine_or_the_run(path):
 
 
 @each_lab
-def test_it_has_the_shape_of_a_lab(path):
+def test_it_has_the_sections_of_a_lab(path):
     notebook = read(path)
-    cells = code_cells(notebook)
-    chapter = [c.source for c in notebook.cells].index(exercises_of(notebook))
-    assert 30 <= chapter <= 65
-    assert max(len(cell.source.splitlines()) for cell in cells) <= 30
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 30
     headings = re.findall(r"^##+ (.+)$", "\n".join(texts(notebook)), re.MULTILINE)
     found = [heading for heading in headings if heading in SECTIONS]
     assert found == SECTIONS
     assert {"title", "question", "needs", "minutes"} <= set(notebook.metadata["labs"])
+
+
+def chapter_of(notebook):
+    """The cells before the exercises."""
+    sources = [cell.source for cell in notebook.cells]
+    return notebook.cells[: sources.index(exercises_of(notebook))]
+
+
+@each_short_lab
+def test_it_reads_as_a_chapter_more_text_than_code_in_small_cells(path):
+    cells = chapter_of(read(path))
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    code = [cell.source.split("\n") for cell in cells if cell.cell_type == "code"]
+    lengths = [len([line for line in lines if line.strip()]) for lines in code]
+    assert 30 <= len(cells) <= 45
+    assert len(prose) >= len(code)
+    assert len(" ".join(prose).split()) <= 1900
+    assert np.median(lengths) <= 6
+    assert np.percentile(lengths, 90) <= 15
+    assert len(parameters_cell(read(path)).source.splitlines()) <= 18
+
+
+@each_short_lab
+def test_most_of_its_code_cells_repeat_to_the_letter(path):
+    cells = code_cells(read(path))
+    strict = [c for c in cells if "nbval-ignore-output" not in c.metadata.get("tags", [])]
+    assert len(strict) >= 0.6 * len(cells)
+
+
+@each_short_lab
+def test_its_guesses_stand_before_the_answers_and_each_is_answered(path):
+    sources = [cell.source for cell in code_cells(read(path))]
+    (cell,) = [source for source in sources if re.match(r"guess_\w+ = None  # ", source)]
+    guesses = re.findall(r"^(guess_\w+) = None  # .+$", cell, re.MULTILINE)
+    assert len(guesses) == len(cell.splitlines())
+    after = "\n".join(sources[sources.index(cell) + 1 :])
+    assert all(re.search(rf"results\.prediction\([^)]*\b{name}\b", after) for name in guesses)
+
+
+@each_short_lab
+def test_solutions_and_hidden_tests_are_folded(path):
+    for cell in code_cells(read(path)):
+        tests = "### BEGIN HIDDEN TESTS" in cell.source
+        if tests or cell.metadata.get("nbgrader", {}).get("solution"):
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+            assert "hide-input" in cell.metadata["tags"]
+
+
+@each_short_lab
+def test_it_asks_an_open_question_and_for_the_design_of_an_experiment(path):
+    rubrics = [text for text in texts(read(path)) if "<summary>Rubric</summary>" in text]
+    assert rubrics
+    assert "design the experiment" in "\n".join(rubrics)
 
 
 @each_lab
@@ -165,7 +222,13 @@ def test_graded_cells_have_names_of_their_own_and_a_hint(path):
     names = [c.metadata.nbgrader.grade_id for c in notebook.cells if "nbgrader" in c.metadata]
     assert len(names) == len(set(names))
     exercises = [text for text in texts(notebook) if "### Exercise" in text]
-    assert all("<details>" in text and "points" in text for text in exercises)
+    assert all("points" in part and "<details>" in part for part in exercise_texts(exercises))
+
+
+def exercise_texts(cells):
+    """Each exercise's text; a cell may open several that are answered in writing."""
+    parts = [part for cell in cells for part in re.split(r"(?=^### Exercise)", cell, flags=re.M)]
+    return [part for part in parts if part.startswith("### Exercise")]
 
 
 @pytest.mark.parametrize("profile", ["quick", "lab", "full"])

@@ -5,8 +5,7 @@ from made_claims import DATASETS, write_definitions
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
-from labsupport.records.definitions import read_definitions
-from labsupport.records.results import CLAIMS
+from labsupport.records.definitions import CLAIMS, read_definitions
 
 FINE = {"id": "a.b", "statement": "It is two", "relation": ">=", "aim": 2, "required": True}
 
