@@ -48,7 +48,7 @@ def training_curves(history: pd.DataFrame, test_accuracy: float | None = None) -
             band(axis, history, "epoch", f"{part}_{quantity}", label, style)
         axis.set(xlabel="epoch", ylabel=quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_yscale("log")
+    axes[0].set(yscale="log", ylabel="loss (log scale)")
     if test_accuracy is not None:
         axes[1].axhline(test_accuracy, color="0.4", linewidth=1, linestyle=":", label="test, once")
     axes[1].legend(loc="lower right")
