@@ -22,7 +22,7 @@ def test_front_page_opens_and_leads_to_a_lab(reader, front):
 def test_every_page_opens(reader, front):
     reader.goto(front)
     hrefs = reader.eval_on_selector_all("nav.bd-links a", "links => links.map(link => link.href)")
-    assert len(hrefs) == 5
+    assert len(hrefs) == 6
     for href in hrefs:
         reader.goto(href)
         assert reader.locator("article h1").is_visible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,7 @@ def remove_channels(model: nn.Module, input_shape: tuple[int, ...], removed: Rem
     for layer, parts in inputs.items():
         _drop_inputs(smaller.get_submodule(layer), torch.cat(parts))
     trace(smaller, input_shape)  # what the groups did not foresee fails here, not at the user's
+    gc.collect(1)  # torch.fx leaves cycles that would hold the weights of both networks
     return smaller
 
 

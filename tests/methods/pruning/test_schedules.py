@@ -1,3 +1,5 @@
+import copy
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -14,6 +16,7 @@ from labsupport.methods.pruning.schedules import (
     prune_along,
 )
 from labsupport.methods.surgery import widths
+from labsupport.network.modes import no_garbage_collection
 
 SHAPE = (1, 6, 6)
 
@@ -58,6 +61,16 @@ def test_a_path_is_walked_from_one_network_to_the_next(net):
     ]  # fmt: skip
     torch.testing.assert_close(nets[2][0].bias, nets[0][0].bias + 2)
     assert widths(net, SHAPE) == {"0": 4, "2": 8, "5": 6}
+
+
+def test_pruned_networks_that_nobody_wants_are_gone_at_once(net):
+    """Not at the next garbage collection: until then several large ones could pile up."""
+    before = copy.deepcopy(net)
+    with no_garbage_collection():
+        smaller = prune(before, SHAPE, {"0": 2}, criteria.l2)
+        weights = [weakref.ref(p) for model in (before, smaller) for p in model.parameters()]
+        del before, smaller
+        assert not [ref for ref in weights if ref() is not None]
 
 
 def test_one_at_a_time_passes_every_width():
