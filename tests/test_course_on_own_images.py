@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"
 SHORT = (  # what is trained and clocked is not the point here
     *("epochs=2", "mlp_epochs=1", "lenet_epochs=1", "rules_epochs=1", "pruning_epochs=1"),
-    *("fit_epochs=1", "branch_epochs=1", "way_epochs=1", "tune_epochs=1", "rounds=2"),
+    *("fit_epochs=1", "branch_epochs=1", "way_epochs=1", "tune_epochs=1", "rounds=6"),
 )
 
 

@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 DEFINITIONS = read_definitions(NOTEBOOKS[0].parent / "claims.yaml")
 each_lab = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 LONG = {  # still to be brought into the form of the others
-    *("03_profiling", "04_depth_sweep"),
+    "04_depth_sweep",
     *("06_resolution_sweep", "08_filter_pruning", "09_early_exit"),
 }
 SHORT = [path for path in NOTEBOOKS if path.stem not in LONG]

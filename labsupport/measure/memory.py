@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from labsupport.data import Batch
 from labsupport.network.calls import device_of, exit_logits, run
 from labsupport.network.modes import evaluating, no_garbage_collection
 from labsupport.runtimes.runtime import runtime_of
+from labsupport.training import CrossEntropy, Objective
 
 ParameterOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -87,6 +89,26 @@ def training_peak(
     return Peak(
         runtime_of(trained).resident_bytes(trained), x.nbytes + y.nbytes, moments, transient
     )
+
+
+def activation_peak(model: nn.Module, batch: Batch, objective: Objective | None = None) -> int:
+    """Most bytes that the forward and backward pass of one step hold beside all that lasts.
+
+    Weights lie there before, and so does a gradient of each, to which the step adds; what comes and
+    goes are activations kept for the backward pass, gradients on their way, and scratch space. What
+    a network drops and computes again (`torch.utils.checkpoint`) is not held and not counted.
+    """
+    trained = copy.deepcopy(model).train()
+    for parameter in trained.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    descended = objective or CrossEntropy()
+
+    def passes() -> None:
+        torch.autograd.backward(descended(trained, batch).loss)
+
+    with torch.enable_grad():
+        passes()  # the first call may allocate what later calls keep
+        return transient_bytes(passes, device_of(trained))
 
 
 def transient_bytes(call: Callable[[], object], device: torch.device) -> int:

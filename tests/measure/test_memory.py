@@ -3,14 +3,18 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint_sequential
 
 from labsupport.core.errors import LabError
+from labsupport.data import Batch
 from labsupport.measure.memory import (
+    activation_peak,
     inference_peak,
     training_peak,
     transient_bytes,
 )
 from labsupport.methods.early_exit import attach_branches
+from labsupport.training import CrossEntropy, InBfloat16
 
 WIDTH = 512
 CPU = torch.device("cpu")
@@ -75,6 +79,65 @@ def test_training_a_network_of_several_exits_trains_them_all(mlp):
     assert branched.weights == trunk.weights + branches
     assert branched.optimizer == trunk.optimizer + 2 * branches + 4 * 4  # four counters of steps
     assert branched.transient - trunk.transient == pytest.approx(branches, rel=0.1)
+
+
+class Checkpointed(nn.Module):
+    """Keeps what goes from segment to segment, and computes the rest again."""
+
+    def __init__(self, layers: nn.Sequential, segments: int) -> None:
+        super().__init__()
+        self.layers, self.segments = layers, segments
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        how = {"use_reentrant": False, "preserve_rng_state": False}
+        return checkpoint_sequential(self.layers, self.segments, x, **how)
+
+
+def deep(layers: int) -> nn.Sequential:
+    """Layers that keep two maps each for the backward pass: a product's input and a SiLU's."""
+    blocks = [nn.Sequential(nn.Linear(32, 32), nn.SiLU()) for _ in range(layers)]
+    return nn.Sequential(*blocks)
+
+
+IMAGES = 1024
+MAP = 4 * 32 * IMAGES  # bytes of what one layer puts out
+labeled = Batch(torch.ones(IMAGES, 32), torch.zeros(IMAGES, dtype=torch.long))
+
+
+def test_activations_grow_by_what_a_layer_keeps():
+    peaks = [activation_peak(deep(layers), labeled) for layers in (8, 12, 16)]
+    assert peaks[1] - peaks[0] == peaks[2] - peaks[1] == 4 * 2 * MAP
+    assert 16 * 2 * MAP <= peaks[2] <= (16 * 2 + 4) * MAP
+
+
+def test_gradients_of_weights_are_no_activations():
+    x, y = batch(1)
+    wide = nn.Sequential(nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 10))
+    # One layer's gradient on its way, not all of them at once.
+    assert activation_peak(wide, Batch(x, y)) < 4 * (65 * 4096 + 3 * 4096)
+
+
+@pytest.mark.parametrize("segments", [2, 4, 8])
+def test_checkpoints_hold_the_ends_of_segments_and_one_segment(segments):
+    peak = activation_peak(Checkpointed(deep(16), segments), labeled)
+    expected = segments - 1 + 2 * 16 // segments
+    assert expected * MAP <= peak <= (expected + 4) * MAP
+
+
+def test_bfloat16_halves_what_is_kept():
+    full, half = (activation_peak(deep(16), labeled, o) for o in objectives())
+    assert 0.45 * full <= half <= 0.6 * full
+
+
+def objectives():
+    return CrossEntropy(), InBfloat16(CrossEntropy())
+
+
+def test_counting_activations_leaves_the_model_and_repeats():
+    net = deep(4).eval()
+    assert activation_peak(net, labeled) == activation_peak(net, labeled)
+    assert not net.training
+    assert all(p.grad is None for p in net.parameters())
 
 
 def test_training_grows_linearly_in_the_batch(mlp):
