@@ -33,13 +33,14 @@ def measure(
     train_batch: int = 128,
     rounds: int = 20,
     threads: int = 1,
+    stream: int = STREAM,
 ) -> dict[str, Figures]:
     """The figures of each network for `Results.score`, networks clocked against each other.
 
     The first network is the base of all. Accuracy, agreement with the base and the mean cost of an
-    image are on the test part; latencies are for `large_batch` images and for one (the mean of
-    many, one by one, where a network takes longer for some), training memory for a step of
-    `train_batch`.
+    image are on the test part; latencies are for `large_batch` images and for one, training memory
+    for a step of `train_batch`. Where a network takes longer for some images, one image is the mean
+    of `stream` that follow one another.
     """
     figures: dict[str, Figures] = {}
     answers = {}
@@ -55,14 +56,14 @@ def measure(
             **counted_columns(model, cost),
             **_peaks(model, splits, train_batch),
         }
-    large = splits.test.take(large_batch).x
-    stream = _drawn(splits, STREAM if any(map(is_conditional, models.values())) else 1)
+    large = _drawn(splits, large_batch)
+    ones = _drawn(splits, stream if any(map(is_conditional, models.values())) else 1)
     single = clock_stream(
-        models, stream, rounds=rounds, calls=-(-CALLS // len(stream)), threads=threads
+        models, ones, rounds=rounds, calls=-(-CALLS // len(ones)), threads=threads
     )
     batched = clock(models, large, rounds=rounds, calls=LARGE_CALLS, threads=threads)
     for name in models:
-        figures[name] |= clocked_columns(single, name, "b1", images=len(stream))
+        figures[name] |= clocked_columns(single, name, "b1", images=len(ones))
         figures[name] |= clocked_columns(batched, name, "large")
     return {name: row | {"large_batch": len(large)} for name, row in figures.items()}
 

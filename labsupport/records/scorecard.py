@@ -76,6 +76,20 @@ def as_frame(cards: Iterable[Scorecard]) -> pd.DataFrame:
     return pd.DataFrame([asdict(card) for card in cards], columns=COLUMNS)
 
 
+def with_speedups(cards: pd.DataFrame) -> pd.DataFrame:
+    """The scorecards and how many times as fast as its base each is, with the ends of the interval.
+
+    New columns speedup_b1_clocked, speedup_b1_low_clocked, speedup_b1_high_clocked, and the same
+    for `large`: the inverse of the ratios of times, so low and high change places.
+    """
+    speedups = {
+        f"speedup_{size}{end}_clocked": 1 / cards[f"latency_{size}_base_ratio{start}_clocked"]
+        for size in ("b1", "large")
+        for end, start in (("", ""), ("_low", "_high"), ("_high", "_low"))
+    }
+    return cards.assign(**speedups)
+
+
 def is_clocked(column: str) -> bool:
     """Whether a column's values depend on the speed of the machine."""
     return CLOCKED.search(column) is not None

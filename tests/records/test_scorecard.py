@@ -4,7 +4,13 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from labsupport.records.scorecard import COLUMNS, Scorecard, as_frame, is_clocked
+from labsupport.records.scorecard import (
+    COLUMNS,
+    Scorecard,
+    as_frame,
+    is_clocked,
+    with_speedups,
+)
 
 
 def card(**measured: float) -> Scorecard:
@@ -48,3 +54,17 @@ def test_no_cards_make_an_empty_table_with_all_columns():
 def test_a_card_is_not_changed_after_the_fact():
     with pytest.raises(FrozenInstanceError):
         card().macs = 1
+
+
+def test_speedups_are_the_inverse_ratios_and_their_ends_change_places():
+    ratios = {"value": 0.25, "low": 0.2, "high": 0.5}
+    columns = {
+        f"latency_{size}_base_ratio{'' if end == 'value' else f'_{end}'}_clocked": ratio
+        for size in ("b1", "large")
+        for end, ratio in ratios.items()
+    }
+    (row,) = with_speedups(as_frame([card(**columns)])).to_dict("records")
+    for size in ("b1", "large"):
+        assert row[f"speedup_{size}_clocked"] == 4
+        assert row[f"speedup_{size}_low_clocked"] == 2
+        assert row[f"speedup_{size}_high_clocked"] == 5

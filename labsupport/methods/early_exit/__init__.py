@@ -5,7 +5,6 @@ from labsupport.methods.early_exit.branchy import (
     JointExits,
     attach_branches,
     entropy,
-    side_branch,
 )
 from labsupport.methods.early_exit.branchy_search import (
     ExitAnswers,
@@ -13,6 +12,7 @@ from labsupport.methods.early_exit.branchy_search import (
     search_thresholds,
 )
 from labsupport.methods.early_exit.fitting import RulesRecipe, fit_rules, unpooled
+from labsupport.methods.early_exit.heads import linear_branch, side_branch
 from labsupport.methods.early_exit.margins import Answers, answers, calibrate, least_margins
 from labsupport.methods.early_exit.network import BranchedNetwork, Chunked
 from labsupport.methods.early_exit.rules import NEVER, Calibration, Rules
@@ -38,6 +38,7 @@ __all__ = [
     "exit_answers",
     "fit_rules",
     "least_margins",
+    "linear_branch",
     "search_thresholds",
     "side_branch",
     "unpooled",

@@ -123,27 +123,6 @@ def attach_branches(
     return BranchyNet(segments, copies, layers, chunk).train(model.training)
 
 
-def side_branch(
-    feature_shape: Sequence[int], classes: int = 10, channels: int = 8, hidden: int = 64
-) -> nn.Sequential:
-    """A small classifier of features (C, H, W) or (features,), as one image has them.
-
-    Maps are first mixed down to `channels` by a 1x1 convolution, so that the `hidden` units that
-    follow see every position at little cost.
-    """
-    if len(feature_shape) == 1:
-        return nn.Sequential(nn.Linear(feature_shape[0], classes))
-    maps, height, width = feature_shape
-    return nn.Sequential(
-        nn.Conv2d(maps, channels, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(channels * height * width, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, classes),
-    )
-
-
 def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats, (N,), of the softmax of logits (N, classes); a class of share 0 adds 0."""
     terms: Tensor = torch.special.entr(logits.softmax(-1))

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate, pad
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
+from labsupport.methods.early_exit.heads import FirstMaps
 from labsupport.methods.early_exit.rules import Origin, Rules
 from labsupport.network.cutting import Place, cut
 from labsupport.network.fingerprint import fingerprint
@@ -24,7 +25,8 @@ ANSWERS = "answers"  # the network's class shares, beside each image
 class RulesRecipe:
     """How rules are fitted: AdamW on a one-cycle rate, weights shared by pool x pool positions.
 
-    `pool` 1 gives every feature a weight of its own. Each image is moved by up to `shift` pixels.
+    `pool` 1 gives every feature a weight of its own. The rules look at the first `maps` feature
+    maps, at all with None. Each image is moved by up to `shift` pixels.
     Raises LabError for a value out of range.
     """
 
@@ -34,10 +36,13 @@ class RulesRecipe:
     weight_decay: float = 0.01
     pool: int = 2
     shift: int = 1
+    maps: int | None = None
 
     def __post_init__(self) -> None:
         if self.pool < 1:
             raise LabError(f"pooling {self.pool} x {self.pool} maps", "pool 1 or more")
+        if self.maps is not None and self.maps < 1:
+            raise LabError(f"rules on {self.maps} maps", "let them look at 1 or more")
         self.training()
 
     def training(self) -> Recipe:
@@ -72,14 +77,14 @@ def fit_rules(
     answers = predict(nn.Sequential(stem, rest), train, batch_size=100).softmax(1)
     with torch.inference_mode():
         shape = tuple(stem(train.x[:1]).shape[1:])
-    scoring = nn.Sequential(
-        stem.requires_grad_(False), _head(shape, answers.shape[1], recipe.pool, seed)
-    )
+    seen = (min(recipe.maps or shape[0], shape[0]), *shape[1:])
+    head = _head(seen, answers.shape[1], recipe.pool, seed)
+    scoring = nn.Sequential(stem.requires_grad_(False), FirstMaps(seen[0]), head)
     images = _training_only(replace(train, extras={ANSWERS: answers}))
     trained = fit(scoring, images, recipe.training(), seed, objective=SoftCrossEntropy(ANSWERS))
     product = list(trained.model.modules())[-1]
     assert isinstance(product, nn.Linear)
-    weight = unpooled(product.weight.detach(), shape, recipe.pool)
+    weight = unpooled(product.weight.detach(), seen, recipe.pool)
     return Rules(weight, product.bias, Origin(layer, shape, fingerprint(model)))
 
 

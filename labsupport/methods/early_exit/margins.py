@@ -54,6 +54,10 @@ class Answers:
         """Share of the rows that leave early."""
         return self.exits(margins).double().mean().item()
 
+    def given(self, margins: Tensor) -> Tensor:
+        """The answers with which all rows leave, early or at the end."""
+        return torch.where(self.exits(margins), self.ruled, self.full)
+
     def wrong_images(self, margins: Tensor) -> int:
         """Images of which some copy leaves with another answer than the network's."""
         wrong = self.exits(margins) & ~self.agree

@@ -70,8 +70,9 @@ class BranchedNetwork(nn.Module):
 
     def _single(self, x: Tensor) -> Tensor:
         # One image needs no gathering, which would take longer than the stem.
-        scores, fired, features = self._judge(x)
-        return scores if fired else self.rest(features)
+        features = self.stem(x)
+        scores: Tensor = self.rules(features)
+        return scores if self.rules.fires(scores) else self.rest(features)
 
 
 class Chunked(nn.Module):
@@ -85,6 +86,8 @@ class Chunked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
+        if len(x) <= self.chunk:
+            return cast(Tensor, self.model(x))
         return torch.cat([self.model(part) for part in torch.split(x, self.chunk)])
 
 

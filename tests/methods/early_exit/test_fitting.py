@@ -105,6 +105,16 @@ def test_pooled_rules_weigh_the_pixels_of_a_block_the_same(trained):
     assert maps[..., 4:, :].abs().max() == maps[..., :, 4:].abs().max() == 0
 
 
+def test_rules_may_look_at_the_first_maps_alone(trained):
+    recipe = RulesRecipe(epochs=8, batch_size=32, lr=0.02, maps=2)
+    rules = fit_rules(trained, 2, TRAIN, recipe)
+    assert rules.weight.shape == (3, 2 * 6 * 6)
+    assert agreement(rules, trained, TEST) > 0.85
+    everything = RulesRecipe(2, 32, 0.01, maps=9)  # of four maps
+    assert same(snapshot(fit_rules(trained, 2, TRAIN, everything)), snapshot(
+        fit_rules(trained, 2, TRAIN, RulesRecipe(2, 32, 0.01))))  # fmt: skip
+
+
 def test_the_rules_know_where_they_belong(trained):
     rules = fit_rules(trained, 2, TRAIN, SHORT)
     assert rules.origin.layer == 2

@@ -52,6 +52,20 @@ MARGIN = st.sampled_from([LOWEST_MARGIN, 0.6, 0.9, 1.0, NEVER])
 
 
 @given(st.lists(SCORE, min_size=3, max_size=3), st.lists(MARGIN, min_size=3, max_size=3))
+def test_a_single_image_is_judged_like_a_batch(scores, margins):
+    rules, row = identity(*margins), tensor(scores).view(1, -1)
+    assert rules.fires(row) == bool(rules.fired(row))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [0, 1])
+def test_no_rule_fires_on_a_score_that_is_no_number(odd, place):
+    row = torch.zeros(1, 2, dtype=torch.float64)
+    row[0, place] = odd
+    assert not identity(LOWEST_MARGIN, LOWEST_MARGIN).fires(row)
+
+
+@given(st.lists(SCORE, min_size=3, max_size=3), st.lists(MARGIN, min_size=3, max_size=3))
 def test_one_rule_at_most_fires_and_it_is_the_highest_scores(scores, margins):
     scores = tensor(scores)
     fired = [bool(identity(*margins).only(c).fired(scores)) for c in range(3)]
@@ -128,6 +142,16 @@ def test_other_margins_are_other_rules_and_belong_to_them_alone(rules):
 def test_features_of_another_shape_are_refused(rules, shape):
     with pytest.raises(LabError, match="image"):
         rules(torch.zeros(5, *shape))
+
+
+def test_rules_on_the_first_maps_do_not_see_the_others():
+    origin = Origin(2, (4, 3, 2), "0123456789abcdef")
+    weight, bias, maps = torch.randn(3, 12), torch.randn(3), torch.randn(5, 4, 3, 2)
+    padded = Rules(torch.cat([weight, torch.zeros(3, 12)], 1), bias, origin)
+    half = Rules(weight, bias, origin)
+    for features in (maps, maps[:1], maps.to(memory_format=torch.channels_last)):
+        torch.testing.assert_close(half(features), padded(features))
+    assert half.macs == 36
 
 
 def test_weights_that_do_not_fit_are_refused():
