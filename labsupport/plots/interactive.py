@@ -101,8 +101,10 @@ def interactive_front(
     points["_text"] = points["_text"].map(lambda text: textwrap.fill(text, LINE_LENGTH))
     ticks = log_odds(accuracy_ticks(rows[gain].min(), rows[gain].max())).tolist()
     place = alt.Chart().encode(
-        alt.X("_cost:Q", title=cost).axis(format="~s").scale(type="log", nice=False, padding=15),
-        alt.Y("_height:Q", title=gain)
+        alt.X("_cost:Q", title=f"{cost}, log scale")
+        .axis(format="~s")
+        .scale(type="log", nice=False, padding=15),
+        alt.Y("_height:Q", title=f"{gain}, log-odds scale")
         .axis(values=ticks, labelExpr=TICK_LABEL)
         .scale(zero=False, padding=15),
     )

@@ -44,8 +44,9 @@ def tradeoffs(
                 axis.annotate(str(row[label]), at, (3, -9), textcoords="offset points", size=7)
         _round_ticks(axis.xaxis, x)
         _round_ticks(axis.yaxis, y)
-    names = axes[0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside lower center", ncols=6, fontsize=8)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8
+    )
     return figure
 
 
@@ -73,7 +74,8 @@ def _scale(axis: Axes, x: str, y: str) -> None:
         percent_axis(axis)
     else:
         axis.set_yscale("log")
-    axis.set(xlabel=TITLES[x], ylabel=TITLES[y])
+    scale = "log-odds" if y == "accuracy" else "log"
+    axis.set(xlabel=f"{TITLES[x]}, log scale", ylabel=f"{TITLES[y]}, {scale} scale")
 
 
 def _round_ticks(axis: XAxis | YAxis, column: str) -> None:

@@ -14,7 +14,7 @@ from labsupport.training.objectives import (
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle
-from labsupport.training.seeds import fit_seeds, mean_and_spread, over_seeds
+from labsupport.training.seeds import Job, fit_jobs, fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Evaluation",
     "Flip",
     "InBfloat16",
+    "Job",
     "Objective",
     "OneCycle",
     "Recipe",
@@ -40,6 +41,7 @@ __all__ = [
     "derive",
     "evaluate",
     "fit",
+    "fit_jobs",
     "fit_or_load",
     "fit_seeds",
     "mean_and_spread",

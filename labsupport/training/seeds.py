@@ -1,23 +1,26 @@
-"""One network, several seeds: trained here or by workers; a table of accuracies, mean, spread."""
+"""Several trainings at a time, here or by workers: one network from several seeds, or any jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
+from torch import nn
 
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
-from labsupport.training.cache import train_or_load
+from labsupport.training.cache import fit_or_load, train_or_load
 from labsupport.training.evaluation import evaluate
 from labsupport.training.loop import Trained
+from labsupport.training.objectives import Objective
 from labsupport.training.recipe import Recipe
 
 TURN = Lock()  # threads of one process share torch's random state, so they train in turn
@@ -49,6 +52,43 @@ def fit_seeds(
     return [train(seed, folder, progress) for seed in seeds]
 
 
+@dataclass(frozen=True)
+class Job:
+    """One training: which network on which data, by which recipe, from which seed, to what end."""
+
+    network: nn.Module
+    splits: Splits[Any]
+    recipe: Recipe
+    seed: int
+    objective: Objective | None = None
+
+    def run(self, folder: Path) -> Trained:
+        """The trained network, read back from the folder if it is there."""
+        return fit_or_load(
+            self.network, self.splits, self.recipe, self.seed, folder, objective=self.objective
+        )
+
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def fit_jobs(
+    jobs: Mapping[Name, Job], folder: Path, *, executor: Executor | None = None, threads: int = 1
+) -> dict[Name, Trained]:
+    """Trainings by name, each on so many threads, at the same time where there is an executor.
+
+    Small networks hardly gain by a second thread, but two of them train side by side. As with
+    `fit_seeds` the networks come back as files of the cache in `folder`.
+    """
+    folder = Path(folder).resolve()
+    if executor:
+        futures = [executor.submit(_job_in_turn, job, folder, threads) for job in jobs.values()]
+        for future in futures:
+            future.result()
+    with on_threads(threads):
+        return {name: job.run(folder) for name, job in jobs.items()}
+
+
 def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
     """A row per seed: best epoch, accuracy on train, validation and (used here only) test."""
     return pd.DataFrame([_row(result, splits) for result in fits])
@@ -64,6 +104,11 @@ def _in_turn(train: Callable[[int, Path], object], seed: int, folder: Path, thre
     """Train into the cache, and give nothing back: a network would have to be pickled."""
     with TURN, on_threads(threads):
         train(seed, folder)
+
+
+def _job_in_turn(job: Job, folder: Path, threads: int) -> None:
+    with TURN, on_threads(threads):
+        job.run(folder)
 
 
 def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:

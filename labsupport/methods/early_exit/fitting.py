@@ -79,7 +79,7 @@ def fit_rules(
         shape = tuple(stem(train.x[:1]).shape[1:])
     seen = (min(recipe.maps or shape[0], shape[0]), *shape[1:])
     head = _head(seen, answers.shape[1], recipe.pool, seed)
-    scoring = nn.Sequential(stem.requires_grad_(False), FirstMaps(seen[0]), head)
+    scoring = nn.Sequential(stem.requires_grad_(False), head)
     images = _training_only(replace(train, extras={ANSWERS: answers}))
     trained = fit(scoring, images, recipe.training(), seed, objective=SoftCrossEntropy(ANSWERS))
     product = list(trained.model.modules())[-1]
@@ -104,14 +104,15 @@ def unpooled(weight: Tensor, feature_shape: tuple[int, ...], pool: int) -> Tenso
 
 
 def _head(shape: tuple[int, ...], classes: int, pool: int, seed: int) -> nn.Sequential:
+    first = FirstMaps(shape[0])  # behind the pooling, which is slow on a part of the maps
     with seeded(seed):
         if pool == 1 or len(shape) != 3:
-            return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+            return nn.Sequential(first, nn.Flatten(), nn.Linear(math.prod(shape), classes))
         channels, height, width = shape
         if pool > min(height, width):
             raise LabError(f"pooling {pool} x {pool} of {height} x {width} maps", "pool less")
-        features = channels * (height // pool) * (width // pool)
-        return nn.Sequential(nn.AvgPool2d(pool), nn.Flatten(), nn.Linear(features, classes))
+        product = nn.Linear(channels * (height // pool) * (width // pool), classes)
+        return nn.Sequential(nn.AvgPool2d(pool), first, nn.Flatten(), product)
 
 
 def _training_only(train: Split) -> Splits:
