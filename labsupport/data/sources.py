@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
+from labsupport.core.files import files_hash
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
 from labsupport.data.idx import idx_files, read_fashion_mnist, read_mnist
 from labsupport.data.images import Raw
@@ -71,6 +72,18 @@ def absolute_name(name: str, folder: Path) -> str:
     """
     kind, colon, path = name.partition(":")
     return f"{kind}:{find_path(path, folder).resolve()}" if colon else name
+
+
+def state(name: str, data_dir: str | Path | None = None) -> str:
+    """What stands for the files of a set, and where they lie; empty if none are there."""
+    kind, _, path = name.partition(":")
+    source, folder = SOURCES.get(name), data_folder(data_dir)
+    files = [folder / part for part in source.shown_by] if source else [Path(path)]
+    place = files[0].parent if source and files else Path(path)
+    try:
+        return f"{files_hash(files)} at {place.resolve()}" if files else ""
+    except OSError:
+        return ""
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> None:

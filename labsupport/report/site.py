@@ -14,7 +14,7 @@ import nbformat
 import vl_convert
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import explained, write_text
+from labsupport.core.files import atomic_folder, write_text
 from labsupport.plots import vegalite
 from labsupport.report.pages import CHART, TEMPLATES, Content, write_pages
 
@@ -36,20 +36,14 @@ def build_site(content: Content, destination: Path, log: Path) -> Path:
             f"the report needs packages that are not installed: {', '.join(missing)}",
             'install them with: pip install -e ".[docs]"',
         )
-    with explained(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{destination.name}."
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=prefix) as folder:
-            source, site = Path(folder) / "source", Path(folder) / "site"
-            source.mkdir()
-            write_pages(content, source)
-            for path in content.notebooks:
-                nbformat.write(_page(path), source / path.name)  # type: ignore[no-untyped-call]
-            _run_sphinx(source, site, log)
-            _add_files(content.folder / "tables", site)
-            if destination.exists():
-                destination.replace(Path(folder) / "former")
-            site.replace(destination)
+    with atomic_folder(destination) as site, tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        source.mkdir()
+        write_pages(content, source)
+        for path in content.notebooks:
+            nbformat.write(_page(path), source / path.name)  # type: ignore[no-untyped-call]
+        _run_sphinx(source, site, log)
+        _add_files(content.folder / "tables", site)
     return destination / "index.html"
 
 
