@@ -261,7 +261,7 @@ def test_damaged_record_is_named(tmp_path):
 def test_damaged_notebook_is_named(tmp_path):
     run = make_run(tmp_path / "damaged")
     (run / "notebooks" / "01_second.ipynb").write_text("{")
-    with pytest.raises(LabError, match=r"01_second\.ipynb is no notebook"):
+    with pytest.raises(LabError, match=r"01_second\.ipynb is not a notebook"):
         build_report(run)
 
 

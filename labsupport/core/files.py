@@ -116,6 +116,12 @@ def append_line(path: Path, line: str) -> None:
             os.fsync(file.fileno())
 
 
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's content. Raises OSError for one that cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def files_hash(paths: Iterable[Path]) -> str:
     """What stands for files, by their content, and for folders, by the files in them.
 
@@ -124,11 +130,8 @@ def files_hash(paths: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        if path.is_dir():
-            digest.update("\n".join(sorted(_listed(path))).encode())
-        else:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+        known = "\n".join(sorted(_listed(path))) if path.is_dir() else file_hash(path)
+        digest.update(known.encode())
     return digest.hexdigest()[:12]
 
 

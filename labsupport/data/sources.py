@@ -76,12 +76,10 @@ def absolute_name(name: str, folder: Path) -> str:
 
 def state(name: str, data_dir: str | Path | None = None) -> str:
     """What stands for the files of a set, and where they lie; empty if none are there."""
-    kind, _, path = name.partition(":")
-    source, folder = SOURCES.get(name), data_folder(data_dir)
-    files = [folder / part for part in source.shown_by] if source else [Path(path)]
-    place = files[0].parent if source and files else Path(path)
+    known = SOURCES[name].shown_by if name in SOURCES else filter(None, [name.partition(":")[2]])
+    files = [(data_folder(data_dir) / file).resolve() for file in known]
     try:
-        return f"{files_hash(files)} at {place.resolve()}" if files else ""
+        return f"{files_hash(files)} at {os.path.commonpath(files)}" if files else ""
     except OSError:
         return ""
 

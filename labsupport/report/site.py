@@ -17,6 +17,7 @@ from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_folder, write_text
 from labsupport.plots import vegalite
 from labsupport.report.pages import CHART, TEMPLATES, Content, write_pages
+from labsupport.runs.parameters import read_notebook
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "math_core")
 ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b.*:")
@@ -49,10 +50,7 @@ def build_site(content: Content, destination: Path, log: Path) -> Path:
 
 def _page(path: Path) -> nbformat.NotebookNode:
     """A notebook as a page: with a title, which every page of a site needs, and live charts."""
-    try:
-        notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    except Exception as error:  # nbformat lets errors of json and of its schema out as they are
-        raise LabError(f"{path} is no notebook: {error}", "run the lab again") from error
+    notebook = read_notebook(path)
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     if not re.search(r"^# ", "\n".join(texts), re.MULTILINE):
         title = nbformat.v4.new_markdown_cell(f"# {path.stem}")  # type: ignore[no-untyped-call]
@@ -67,8 +65,7 @@ def _page(path: Path) -> nbformat.NotebookNode:
 def _run_sphinx(source: Path, site: Path, log: Path) -> None:
     """Sphinx as a process of its own, for it keeps global state and settings for a process."""
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
-    command += ["-d", str(source.parent / "doctrees")]
-    command += [str(source), str(site)]
+    command += ["-d", str(source.parent / "doctrees"), str(source), str(site)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     messages = f"{done.stderr}\n{done.stdout}".strip().replace(f"{source}/", "")
     write_text(log, messages)

@@ -55,7 +55,7 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
         return {f"{row['group']} {row['item']}": row["value"] for row in self.machine}
 
     def changes(self, notebook: Path, data: Mapping[str, str]) -> list[str]:
-        """What of the notebook, the code, the libraries and the data is another by now, in words."""
+        """What of the notebook, the software and the data is another by now, in words."""
         then = {"notebook": self.notebook, **self.software, **self.data}
         now = {"notebook": cells_hash(notebook), "labsupport": code_hash(), **versions(), **data}
         changed = {name: old for name, old in then.items() if old != now.get(name)}
@@ -113,7 +113,7 @@ def cells_hash(notebook: Path) -> str:
     """What stands for a notebook's cells: their kinds, texts and tags, not their outputs."""
     cells = json.loads(notebook.read_bytes())["cells"]
     read = [[c["cell_type"], "".join(c["source"]), c["metadata"].get("tags")] for c in cells]
-    return _digest(json.dumps(read).encode())
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:12]
 
 
 def code_hash() -> str:
@@ -123,7 +123,8 @@ def code_hash() -> str:
     """
     files = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
     used = [file for file in files if file.parts[0] not in OUTSIDE]
-    return _digest(b"".join(f"{file} ".encode() + (PACKAGE / file).read_bytes() for file in used))
+    content = b"".join(f"{file} ".encode() + (PACKAGE / file).read_bytes() for file in used)
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:
@@ -139,7 +140,3 @@ def machine() -> Rows:
     from labsupport.measure.machine import machine_report  # torch comes along: seconds
 
     return [dict(row) for _, row in machine_report().iterrows()]
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]

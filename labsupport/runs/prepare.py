@@ -114,13 +114,10 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     record.data_dir = request.data_dir or record.data_dir
     again = {}
     for name, lab in record.labs.items():
-        if differing := _unfit_values(parameters_of(catalog[name].path), lab.parameters):
-            problem = f"{name} has other parameters by now: {', '.join(differing)}"
-            raise LabError(problem, f"start a new run instead of resuming {record.name}")
-        waits = [need for need in lab.needs if need in again]
-        data = data_files(lab.parameters, run, record.data_dir)
-        outdated = _outdated(run, catalog[name].path, lab, data)
-        reason = f"it needs {', '.join(waits)}" if waits else outdated
+        _check_values(name, parameters_of(catalog[name].path), lab.parameters)
+        waits = ", ".join(need for need in lab.needs if need in again)
+        path = catalog[name].path
+        reason = f"it needs {waits}" if waits else _outdated(run, path, lab, record.data_dir)
         if lab.status == "done" and reason:
             again[name] = reason
         if lab.status != "done" or name in again:
@@ -128,25 +125,23 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     return Prepared(run, record, catalog, request, again)
 
 
-def _unfit_values(parameters: Mapping[str, Parameter], values: Values) -> list[str]:
-    """What of recorded values a lab's parameters lack or do not take, and what they have besides.
-
-    Each is told with the reason, or by its name alone where only one side has it.
-    """
-    unfit = sorted(parameters.keys() ^ values.keys())
-    for name in parameters.keys() & values.keys():
-        try:
-            parameters[name].check(values[name])
-        except LabError as error:
-            unfit.append(error.problem)
-    return unfit
+def _check_values(lab: str, parameters: Mapping[str, Parameter], values: Values) -> None:
+    """Refuse recorded values that are not those of a lab's parameters, each of its type."""
+    try:
+        if differing := parameters.keys() ^ values.keys():
+            raise LabError(", ".join(sorted(differing)))
+        for name, value in values.items():
+            parameters[name].check(value)
+    except LabError as error:
+        problem = f"{lab} has other parameters by now: {error.problem}"
+        raise LabError(problem, "start a new run instead of resuming this one") from None
 
 
-def _outdated(run: Path, notebook: Path, lab: LabRecord, data: Mapping[str, str]) -> str:
+def _outdated(run: Path, notebook: Path, lab: LabRecord, data_dir: Path | None) -> str:
     """Why a lab that is done must run again, in words; nothing if it need not."""
     if not (run / "notebooks" / notebook.name).is_file():
         return "its executed notebook is gone"
-    ran = lab.conditions
+    ran, data = lab.conditions, data_files(lab.parameters, run, data_dir)
     changes = ran.changes(notebook, data) if ran else ["in what is not on record"]
     return f"changed since it ran: {', '.join(changes)}" if changes else ""
 
@@ -156,13 +151,11 @@ def data_files(values: Values, run: Path, data_dir: Path | None) -> dict[str, st
 
     A path in `values` is seen from the run's folder, as `relative_data` gives it.
     """
-    name = str(values.get("data", ""))
-    if not name:
-        return {}
     from labsupport.data.sources import state  # torch comes along: seconds
 
+    name = str(values.get("data", ""))
     kind, colon, path = name.partition(":")
-    found = state(f"{kind}:{run / path}" if colon else name, data_dir)
+    found = state(f"{kind}:{run.resolve() / path}" if colon else name, data_dir)
     return {name: found} if found else {}
 
 

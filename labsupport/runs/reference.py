@@ -15,8 +15,6 @@ from labsupport.runs.conditions import Conditions, mixture
 from labsupport.runs.profiles import all_parameters, load_profile
 from labsupport.runs.record import RunRecord, read_record
 
-MACHINE = "machine_report"
-
 
 def keep_reference(run: Path, course: Path) -> list[Path]:
     """Copy every table of a finished run, with its machine report, to data/reference/PROFILE/LAB.
@@ -52,5 +50,5 @@ def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:
     with atomic_folder(kept) as folder:
         for table in (run / "tables" / lab).glob("*.csv"):
             shutil.copyfile(table, folder / table.name)
-        write_table(folder / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
+        write_table(folder / "machine_report.csv", pd.DataFrame(ran.machine))
     return kept

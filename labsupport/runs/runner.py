@@ -99,9 +99,8 @@ class Runner:
         labs = {self._running.pop(future)[0]: future.result() for future in ended}
         self.record.labs |= labs
         for lab, record in labs.items():
-            if ran := record.conditions:  # with the set that the lab may have downloaded
-                data = self._data(record) | ran.data
-                record.conditions = ran.model_copy(update={"data": data})
+            if ran := record.conditions:  # the lab may have downloaded its set
+                record.conditions = ran.model_copy(update={"data": self._data(record) | ran.data})
             self._ended(lab)
         return list(labs)
 
