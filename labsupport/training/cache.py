@@ -163,7 +163,7 @@ def _network(network: nn.Module) -> Json:
     return {
         "fingerprint": fingerprint(network),
         "frozen": frozen,
-        "asleep": in_eval_mode if network.training else [],  # training wakes a network in eval mode
+        "in_eval_mode": in_eval_mode if network.training else [],  # of one in it all wake
         "classes": [{"$reference": name} for name in classes],
     }
 

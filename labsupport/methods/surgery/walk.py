@@ -97,7 +97,7 @@ class Walk:
         return self._along(node, self.makes[name], axis)
 
     def _read(self, name: str, source: Traced, axis: int) -> None:
-        numbers = source.along(axis)
+        numbers = source.on_axis(axis)
         if numbers is None:
             self.channels.fix(source.numbers, f"they are not laid out as {name} reads channels")
             return
@@ -111,7 +111,7 @@ class Walk:
         depthwise = layer is not None and kinds.is_depthwise(layer)
         if not depthwise and not isinstance(layer, kinds.NORMS):
             return NotImplemented
-        numbers = self._given(node)[0].along(1)
+        numbers = self._given(node)[0].on_axis(1)
         if numbers is None:
             return NotImplemented
         assert layer is not None
