@@ -5,16 +5,15 @@ tables of an undisturbed one is shown with small labs, in `runs/test_runner.py`.
 """
 
 import json
-import re
 import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
+from compared_cells import check_cells
 
 from labsupport.records.definitions import read_definitions
 from labsupport.records.tables import read_tables
@@ -71,35 +70,10 @@ def test_every_lab_is_done_within_the_memory_of_a_laptop(run):
     assert max(lab["peak_memory_bytes"] for lab in labs.values()) <= MEMORY_LIMIT
 
 
-def texts_of(cell):
-    """What a cell shows as text, streams by name; addresses of objects differ from run to run."""
-    found = {}
-    for output in cell.outputs:
-        data = output.get("data", {output.get("name", output.output_type): output.get("text", "")})
-        for kind, text in data.items():
-            if not kind.startswith(("image/", "application/")):
-                found[kind] = found.get(kind, "") + re.sub(r"0x[0-9a-f]+", "0x", text)
-    return found
-
-
-def compared_cells(path):
-    """Source and shown texts of the code cells that repeat to the letter."""
-    cells = nbformat.read(path, as_version=4).cells
-    ignored = {"nbval-ignore-output", "injected-parameters"}
-    compared = [
-        c for c in cells if c.cell_type == "code" and not ignored & set(c.metadata.get("tags", []))
-    ]
-    return [(cell.source, texts_of(cell)) for cell in compared]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lab_shows_what_its_committed_notebook_shows(run, name):
     """Every cell without the tag nbval-ignore-output, to the letter."""
-    committed = compared_cells(NOTEBOOKS / f"{name}.ipynb")
-    found = compared_cells(run / "notebooks" / f"{name}.ipynb")
-    assert len(found) == len(committed) > 0
-    for (source, expected), (_, shown) in zip(committed, found, strict=True):
-        assert shown == expected, source
+    check_cells(run / "notebooks" / f"{name}.ipynb", NOTEBOOKS / f"{name}.ipynb")
 
 
 def test_no_claim_that_does_not_depend_on_speed_fails(run):

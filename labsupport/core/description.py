@@ -39,7 +39,7 @@ def describe(value: object, special: Mapping[type, Describe] | None = None) -> J
         if isinstance(value, kind):
             return described(value)
     deep = functools.partial(describe, special=special)
-    for matches, described_by in _WAYS:
+    for matches, described_by in _DESCRIBERS:
         if matches(value):
             return described_by(value, deep)
     problem = f"{_shortened(value)} has no description"
@@ -64,7 +64,7 @@ def restore(description: Json, special: Mapping[str, Restore] | None = None) -> 
     if special and tag in special:
         return special[tag](content)
     try:
-        return _BACK[tag](content, deep)
+        return _RESTORERS[tag](content, deep)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         problem = f"{_shortened(description)} is no description ({type(error).__name__})"
         raise LabError(problem, "make the file or the description again") from None
@@ -148,7 +148,7 @@ def _is_dataclass_value(value: object) -> bool:
     return is_dataclass(value) and not isinstance(value, type)
 
 
-_WAYS: list[tuple[Callable[[object], bool], Callable[[Any, Describe], Json]]] = [
+_DESCRIBERS: list[tuple[Callable[[object], bool], Callable[[Any, Describe], Json]]] = [
     (_exactly(type(None), bool, int, str), lambda v, deep: v),
     (_exactly(float), lambda v, deep: v if math.isfinite(v) else {"$float": repr(v)}),
     (_exactly(tuple), lambda v, deep: {"$tuple": [deep(item) for item in v]}),
@@ -171,7 +171,7 @@ _WAYS: list[tuple[Callable[[object], bool], Callable[[Any, Describe], Json]]] = 
     (_any_of(functools.partial), _partial),
     (_any_of(*FUNCTIONS), lambda v, deep: {"$reference": reference(v)}),
 ]
-_BACK: dict[str, Callable[[Json, Restore], object]] = {
+_RESTORERS: dict[str, Callable[[Json, Restore], object]] = {
     "$float": lambda c, deep: float(c),
     "$tuple": lambda c, deep: tuple(deep(item) for item in c),
     "$size": lambda c, deep: torch.Size(c),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -56,6 +58,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary neighbor of the folder `path`, which takes its place on success.
+
+    On any failure it is removed and `path` is as it was. A kill leaves the old or the new folder;
+    right between the two renames, both of them beside `path`.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, former = _unused_neighbor(path), _unused_neighbor(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if path.exists():  # Python cannot exchange two folders in one step
+                path.rename(former)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if former.exists() and not path.exists():
+                former.rename(path)
+            shutil.rmtree(former, ignore_errors=True)
+
+
 def _unused_neighbor(path: Path) -> Path:
     """A name that no other writer has: threads share a process id, and containers reuse them."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -89,6 +114,34 @@ def append_line(path: Path, line: str) -> None:
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's content. Raises OSError for one that cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """What stands for files, by their content, and for folders, by the files in them.
+
+    Of these only names, sizes and times count, as reading many images would take long.
+    Raises OSError for what is not there or cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        known = "\n".join(sorted(_listed(path))) if path.is_dir() else file_hash(path)
+        digest.update(known.encode())
+    return digest.hexdigest()[:12]
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """A line for each file below a folder: its path there, its bytes, when it was written."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        for file in [Path(place, name) for name in names]:
+            if file.exists():  # a link may lead nowhere
+                of = file.stat()
+                yield f"{file.relative_to(folder)} {of.st_size} {of.st_mtime_ns}"
 
 
 def _ends_a_line(file: BinaryIO) -> bool:

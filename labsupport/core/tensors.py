@@ -93,3 +93,12 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         digest.update(raw_bytes(tensors[name]))
     return digest.hexdigest()
+
+
+def hash_tensors(tensors: list[Tensor]) -> str:
+    """32 hexadecimal digits that stand for the tensors' shapes, types and values."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()[:32]

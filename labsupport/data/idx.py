@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from labsupport.core.errors import LabError
+from labsupport.core.files import file_hash
 from labsupport.data.images import InMemory, Raw
 
 # Of the published MNIST, unpacked: torchvision knows the checksums of the archives alone.
@@ -25,9 +25,7 @@ def idx_files(kind: str) -> tuple[str, ...]:
 def read_mnist(folder: Path) -> Raw:
     """The published MNIST: 60,000 + 10,000 gray images of 28 x 28."""
     for file in idx_files("MNIST"):
-        with (folder / file).open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != SHA256[Path(file).name]:
+        if file_hash(folder / file) != SHA256[Path(file).name]:
             raise LabError(f"{Path(file).name} is not the published file (its checksum differs)")
     return _read_idx("MNIST", folder)
 

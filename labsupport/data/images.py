@@ -120,13 +120,11 @@ class OnDisk:
         different sizes. One thread: for small images more of them are slower.
         """
         pixels = torch.empty((len(rows), *self.shape(framing)), dtype=torch.uint8)
-        for position, row in enumerate(rows.tolist()):
-            image = framing(_decode(self.files[row], self.channels)[None])[0]
+        for position, file in enumerate(self.files[row] for row in rows.tolist()):
+            image = framing(_decode(file, self.channels)[None])[0]
             if image.shape != pixels.shape[1:]:
                 here, first = spelled(image.shape), spelled(pixels.shape[1:])
-                problem = (
-                    f"images differ in size: {self.files[row]} is {here}, the first one {first}"
-                )
+                problem = f"images differ in size: {file} is {here}, the first one {first}"
                 raise LabError(problem, ONE_SIZE)
             pixels[position] = image
         return pixels

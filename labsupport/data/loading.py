@@ -8,10 +8,11 @@ import psutil
 import torch
 
 from labsupport.core.errors import LabError, summarize
+from labsupport.core.tensors import hash_tensors
 from labsupport.data.images import Framing
 from labsupport.data.partition import Partition, Subset, partition
 from labsupport.data.sources import read
-from labsupport.data.splits import Split, Splits, hash_tensors, normalized, statistics
+from labsupport.data.splits import Split, Splits, normalized, statistics
 from labsupport.data.streaming import StreamedSplit
 
 BYTES_PER_PIXEL = 5  # float32, and uint8 while it is normalized

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labsupport.core.course import course_root
 from labsupport.core.errors import LabError
+from labsupport.core.files import files_hash
 from labsupport.data.folder import read_folder, read_imagenet, read_tiny_imagenet
 from labsupport.data.idx import idx_files, read_fashion_mnist, read_mnist
 from labsupport.data.images import Raw
@@ -71,6 +72,16 @@ def absolute_name(name: str, folder: Path) -> str:
     """
     kind, colon, path = name.partition(":")
     return f"{kind}:{find_path(path, folder).resolve()}" if colon else name
+
+
+def state(name: str, data_dir: str | Path | None = None) -> str:
+    """What stands for the files of a set, and where they lie; empty if none are there."""
+    known = SOURCES[name].shown_by if name in SOURCES else filter(None, [name.partition(":")[2]])
+    files = [(data_folder(data_dir) / file).resolve() for file in known]
+    try:
+        return f"{files_hash(files)} at {os.path.commonpath(files)}" if files else ""
+    except OSError:
+        return ""
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> None:

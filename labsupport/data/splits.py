@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol
@@ -66,9 +65,8 @@ class Split:
         """
         check_batch_size(batch_size)
         if generator is None:
-            return zip(
-                torch.split(self.x, batch_size), torch.split(self.y, batch_size), strict=True
-            )
+            parts = (torch.split(tensor, batch_size) for tensor in (self.x, self.y))
+            return zip(*parts, strict=True)
         return ((x, y) for x, y, _ in self.training_batches(batch_size, generator))
 
     def training_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -182,12 +180,3 @@ def normalized(
     x = pixels.to(device).float()
     shift, scale = (x.new_tensor(values).view(-1, 1, 1) * 255 for values in (mean, std))
     return x.sub_(shift).div_(scale)
-
-
-def hash_tensors(tensors: list[Tensor]) -> str:
-    """32 hexadecimal digits that stand for the tensors' shapes, types and values."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:32]

@@ -20,7 +20,7 @@ from labsupport.measure.clocking import clock_turns, inference
 from labsupport.measure.peaks import Peaks, machine_peaks
 from labsupport.network.calls import is_leaf, kind_of
 from labsupport.network.cost import batch_cost
-from labsupport.network.counting import Call, count_calls
+from labsupport.network.counting import ModuleCall, count_calls
 from labsupport.network.modes import evaluating
 from labsupport.runtimes.runtime import runtime_of
 
@@ -61,7 +61,7 @@ def layer_calls(model: nn.Module, x: Tensor) -> dict[str, LayerCall]:
     """
     calls: dict[str, LayerCall] = {}
 
-    def record(call: Call) -> None:
+    def record(call: ModuleCall) -> None:
         if is_leaf(call.module):
             unique = call.name if call.name not in calls else f"{call.name} (call {len(calls)})"
             calls[unique] = _layer_call(unique, call)
@@ -113,7 +113,7 @@ def roofline(profile: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
     )
 
 
-def _layer_call(name: str, call: Call) -> LayerCall:
+def _layer_call(name: str, call: ModuleCall) -> LayerCall:
     match call.inputs, call.output:
         case (Tensor() as x, *_), Tensor() as output:
             held = runtime_of(call.module).resident_bytes(call.module)

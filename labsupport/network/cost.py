@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.network.calls import example, is_leaf, kind_of
-from labsupport.network.counting import Call, HasCost, count_calls
+from labsupport.network.counting import HasCost, ModuleCall, count_calls
 from labsupport.network.operators import Cost
 from labsupport.network.weights import HasWeights, parameter_count
 
@@ -83,7 +83,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     seen: set[int] = set()
 
-    def record(call: Call) -> None:
+    def record(call: ModuleCall) -> None:
         if _is_layer(call.module) or call.cost != Cost() or call.written:
             rows.append(_row(call) | {"parameters": _unseen(call.module, seen)})
 
@@ -109,7 +109,7 @@ def _is_layer(module: nn.Module) -> bool:
     return is_leaf(module) or isinstance(module, HasCost)
 
 
-def _row(call: Call) -> dict[str, object]:
+def _row(call: ModuleCall) -> dict[str, object]:
     outputs = [value for value in tree_leaves(call.output) if isinstance(value, Tensor)]
     kinds = dict(zip(KINDS, asdict(call.cost).values(), strict=True))
     return {

@@ -36,7 +36,7 @@ class HasCost(Protocol):
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """One call of a module, and what it cost beside the calls of other modules inside it.
 
     `written` are the elements that it put into new maps (see `operators.written`).
@@ -50,7 +50,7 @@ class Call:
     written: int
 
 
-Record = Callable[[Call], None]
+Record = Callable[[ModuleCall], None]
 
 
 def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
@@ -144,7 +144,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
                 call.written = sum(t.numel() for t in tree_leaves(output) if isinstance(t, Tensor))
-            self.record(Call(name, module, inputs, output, call.cost, call.written))
+            self.record(ModuleCall(name, module, inputs, output, call.cost, call.written))
         self.open.pop()
 
     def __torch_dispatch__(

@@ -15,7 +15,7 @@ from labsupport.core.names import computes, look_up, reference
 PUBLIC = re.compile(r"[A-Za-z]\w*")
 PATH = re.compile(r"\w+(\.\w+)*")
 PARTS = ("values", "indices")  # of what torch.max and its like give
-BEYOND = ("$reference", "$dataclass", "$partial", "$member")  # no arguments of a traced call
+REFUSED_TAGS = ("$reference", "$dataclass", "$partial", "$member")  # as arguments
 
 
 def describe_graph(graph: fx.Graph) -> list[Json]:
@@ -45,7 +45,7 @@ def restore_graph(calls: list[Json], module: nn.Module) -> fx.Graph:
     for call in calls:
         _check(call)
         op, target = call["op"], call["target"]
-        special = {"$node": nodes.__getitem__} | dict.fromkeys(BEYOND, _refuse)
+        special = {"$node": nodes.__getitem__} | dict.fromkeys(REFUSED_TAGS, _refuse)
         args, kwargs = (restore(call.get(key, []), special) for key in ("args", "kwargs"))
         if op in ("call_module", "get_attr"):
             _follow(module, target)

@@ -26,7 +26,8 @@ from labsupport.core.tensors import (
     tensors_size,
     write_tensors,
 )
-from labsupport.network.structure import Structure, put_together, take_apart
+from labsupport.network.assembly import put_together
+from labsupport.network.structure import Structure, take_apart
 
 FORMAT, VERSION = "labsupport network", 1
 

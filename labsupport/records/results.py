@@ -25,6 +25,8 @@ from labsupport.records.reference import reference_figures, reference_table
 from labsupport.records.scorecard import Scorecard, as_frame
 from labsupport.records.tables import write_table
 
+Key = tuple[str, str, int, str | None, str]  # method, variant, seed, network, data set
+
 
 @dataclass
 class Results:
@@ -41,7 +43,7 @@ class Results:
     dataset: str
     out: Path = Path("../runs/interactive")
     course: Path = field(default_factory=course_root)
-    _cards: dict[tuple[str, str, int], Scorecard] = field(default_factory=dict, repr=False)
+    _cards: dict[Key, Scorecard] = field(default_factory=dict, repr=False)
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
     _predictions: dict[str, Prediction] = field(default_factory=dict, repr=False)
 
@@ -74,9 +76,13 @@ class Results:
         method: str,
         variant: str,
         seed: int,
-        **measured: float | int | None,
+        dataset: str | None = None,
+        **measured: float | int | str | None,
     ) -> Scorecard:
-        """Add a scorecard; `measured` are its columns by name."""
+        """Add a scorecard; `measured` are its columns by name.
+
+        `dataset` is the set it was measured on, the lab's own by default.
+        """
         unknown = sorted(set(measured) - set(Scorecard.__dataclass_fields__))
         if unknown:
             raise LabError(f"a scorecard has no column {', '.join(unknown)}", "see Scorecard")
@@ -84,7 +90,7 @@ class Results:
             self.lab,
             method,
             variant,
-            self.dataset,
+            short_name(dataset or self.dataset),
             self.profile,
             seed,
             **measured,  # type: ignore[arg-type]
@@ -96,10 +102,12 @@ class Results:
         """Add a scorecard per row and give these back as a table.
 
         `rows` has the columns variant and seed; of its others those of a scorecard are taken.
+        Without a column dataset the rows were measured on the lab's own set.
         """
-        fixed = {"lab": self.lab, "method": method, "dataset": self.dataset}
+        fixed = {"lab": self.lab, "method": method, "profile": self.profile}
         columns = [name for name in Scorecard.__dataclass_fields__ if name in rows]
-        complete = rows[columns].assign(**fixed, profile=self.profile)
+        datasets = map(short_name, rows.get("dataset", [self.dataset] * len(rows)))
+        complete = rows[columns].assign(**fixed, dataset=list(datasets))
         cards = [
             Scorecard(**{str(name): value for name, value in row.items()})
             for row in complete.to_dict("records")
@@ -164,12 +172,17 @@ class Results:
         return as_frame(list(self._cards.values()))
 
     def _keep(self, cards: list[Scorecard]) -> None:
-        """Add cards; one of the same method, variant and seed, as of a cell run again, goes."""
-        self._cards |= {(card.method, card.variant, card.seed): card for card in cards}
+        """Add cards; one of the same key, as of a cell run again, goes."""
+        self._cards |= {_key(card): card for card in cards}
         self.table("scorecards", self.scorecards())
 
     def _folder(self, kind: str) -> Path:
         return Path(self.out) / kind / self.lab
+
+
+def _key(card: Scorecard) -> Key:
+    network = None if pd.isna(card.network) else card.network
+    return card.method, card.variant, card.seed, network, card.dataset
 
 
 def short_name(dataset: str) -> str:

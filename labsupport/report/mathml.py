@@ -30,15 +30,11 @@ def mathml(latex: str, *, block: bool = False) -> str:
         return f'<code class="formula">{escape(latex)}</code>'
 
 
-def visit_math(self: HTML5Translator, node: nodes.math) -> None:
-    """Write an inline formula."""
-    self.body.append(mathml(node.astext()))
-    raise nodes.SkipNode
-
-
-def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    """Write a displayed formula."""
-    self.body.append(f'<div class="formula">{mathml(node.astext(), block=True)}</div>\n')
+def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula, inline or displayed."""
+    block = isinstance(node, nodes.math_block)
+    formula = mathml(node.astext(), block=block)
+    self.body.append(f'<div class="formula">{formula}</div>\n' if block else formula)
     raise nodes.SkipNode
 
 
@@ -51,6 +47,6 @@ def unlink_absent(app: Sphinx, tree: nodes.document, docname: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the renderer with Sphinx under the name `mathml`."""
-    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("doctree-resolved", unlink_absent)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

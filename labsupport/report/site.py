@@ -14,9 +14,10 @@ import nbformat
 import vl_convert
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import explained, write_text
+from labsupport.core.files import atomic_folder, write_text
 from labsupport.plots import vegalite
 from labsupport.report.pages import CHART, TEMPLATES, Content, write_pages
+from labsupport.runs.parameters import read_notebook
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "math_core")
 ERROR = re.compile(r"[\w.]*(?:Error|Exception)\b.*:")
@@ -36,29 +37,20 @@ def build_site(content: Content, destination: Path, log: Path) -> Path:
             f"the report needs packages that are not installed: {', '.join(missing)}",
             'install them with: pip install -e ".[docs]"',
         )
-    with explained(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{destination.name}."
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=prefix) as folder:
-            source, site = Path(folder) / "source", Path(folder) / "site"
-            source.mkdir()
-            write_pages(content, source)
-            for path in content.notebooks:
-                nbformat.write(_page(path), source / path.name)  # type: ignore[no-untyped-call]
-            _run_sphinx(source, site, log)
-            _add_files(content.folder / "tables", site)
-            if destination.exists():
-                destination.replace(Path(folder) / "former")
-            site.replace(destination)
+    with atomic_folder(destination) as site, tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        source.mkdir()
+        write_pages(content, source)
+        for path in content.notebooks:
+            nbformat.write(_page(path), source / path.name)  # type: ignore[no-untyped-call]
+        _run_sphinx(source, site, log)
+        _add_files(content.folder / "tables", site)
     return destination / "index.html"
 
 
 def _page(path: Path) -> nbformat.NotebookNode:
     """A notebook as a page: with a title, which every page of a site needs, and live charts."""
-    try:
-        notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    except Exception as error:  # nbformat lets errors of json and of its schema out as they are
-        raise LabError(f"{path} is no notebook: {error}", "run the lab again") from error
+    notebook = read_notebook(path)
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     if not re.search(r"^# ", "\n".join(texts), re.MULTILINE):
         title = nbformat.v4.new_markdown_cell(f"# {path.stem}")  # type: ignore[no-untyped-call]
@@ -73,8 +65,7 @@ def _page(path: Path) -> nbformat.NotebookNode:
 def _run_sphinx(source: Path, site: Path, log: Path) -> None:
     """Sphinx as a process of its own, for it keeps global state and settings for a process."""
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
-    command += ["-d", str(source.parent / "doctrees")]
-    command += [str(source), str(site)]
+    command += ["-d", str(source.parent / "doctrees"), str(source), str(site)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     messages = f"{done.stderr}\n{done.stdout}".strip().replace(f"{source}/", "")
     write_text(log, messages)

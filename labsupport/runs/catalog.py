@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from labsupport.core.errors import LabError
-from labsupport.runs.record import explain
+from labsupport.core.validation import explain
 
 LAB_NAME = re.compile(r"^(\d+)_\w+$")
 

@@ -1,7 +1,7 @@
 """What a lab ran with besides its parameters, and how that differs from now or between labs.
 
 Tables belong together only if their labs ran the same code, with the same versions, on the same
-machine.
+machine, and read the same data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
 
     `notebook` and `code` stand for the notebook's cells and the package's source. `jobs` is how
     many labs ran at once: with more than one, clocked columns suffer. `scheduler` is the address
-    of the Dask cluster that trained, if any; `machine` has rows of group, item and value.
+    of the Dask cluster that trained, if any; `machine` has rows of group, item and value. `data`
+    says what the files of the lab's data set are and where they lie, by the name of the set.
     """
 
     notebook: str
@@ -41,6 +42,7 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
     jobs: int = 1
     scheduler: str | None = None
     machine: Rows = []
+    data: dict[str, str] = {}
 
     @property
     def software(self) -> dict[str, str]:
@@ -52,10 +54,10 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
         """The values of the machine report, by group and item."""
         return {f"{row['group']} {row['item']}": row["value"] for row in self.machine}
 
-    def changes(self, notebook: Path) -> list[str]:
-        """What of the notebook, the package and the libraries is another by now, in words."""
-        then = {"notebook": self.notebook, **self.software}
-        now = {"notebook": cells_hash(notebook), "labsupport": code_hash(), **versions()}
+    def changes(self, notebook: Path, data: Mapping[str, str]) -> list[str]:
+        """What of the notebook, the software and the data is another by now, in words."""
+        then = {"notebook": self.notebook, **self.software, **self.data}
+        now = {"notebook": cells_hash(notebook), "labsupport": code_hash(), **versions(), **data}
         changed = {name: old for name, old in then.items() if old != now.get(name)}
         return [f"{name} ({old} -> {now.get(name)})" for name, old in changed.items()]
 
@@ -72,13 +74,19 @@ def values_by_name(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str
 def mixture(labs: Mapping[str, Conditions]) -> list[str]:
     """What keeps the tables of labs from standing side by side, in words.
 
-    They ran at once, or with other code, versions or machines.
+    They ran at once, or with other code, versions, machines, schedulers or files of a data set.
     """
     crowded = [lab for lab, ran in labs.items() if ran.jobs > 1]
-    facts = {lab: ran.software | ran.machine_items for lab, ran in labs.items()}
+    facts = {
+        lab: {"scheduler": ran.scheduler or "none", **ran.software, **ran.machine_items}
+        for lab, ran in labs.items()
+    }
+    data = values_by_name({lab: ran.data for lab, ran in labs.items()})
+    for values in data.values():
+        values.pop("absent", None)  # labs may read other sets
     found = [
         f"{name} is " + " but ".join(f"{value} in {', '.join(of)}" for value, of in values.items())
-        for name, values in values_by_name(facts).items()
+        for name, values in (data | values_by_name(facts)).items()
         if len(values) > 1
     ]
     more = [f"{len(found) - SHOWN} more differences"] if len(found) > SHOWN else []
@@ -86,7 +94,9 @@ def mixture(labs: Mapping[str, Conditions]) -> list[str]:
     return [*at_once, *found[:SHOWN], *more]
 
 
-def current(notebook: Path, jobs: int, scheduler: str | None, machine: Rows) -> Conditions:
+def current(
+    notebook: Path, jobs: int, scheduler: str | None, machine: Rows, data: dict[str, str]
+) -> Conditions:
     """What a lab that starts now runs with."""
     return Conditions(
         notebook=cells_hash(notebook),
@@ -95,6 +105,7 @@ def current(notebook: Path, jobs: int, scheduler: str | None, machine: Rows) -> 
         jobs=jobs,
         scheduler=scheduler,
         machine=machine,
+        data=data,
     )
 
 
@@ -102,7 +113,7 @@ def cells_hash(notebook: Path) -> str:
     """What stands for a notebook's cells: their kinds, texts and tags, not their outputs."""
     cells = json.loads(notebook.read_bytes())["cells"]
     read = [[c["cell_type"], "".join(c["source"]), c["metadata"].get("tags")] for c in cells]
-    return _digest(json.dumps(read).encode())
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:12]
 
 
 def code_hash() -> str:
@@ -112,7 +123,8 @@ def code_hash() -> str:
     """
     files = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
     used = [file for file in files if file.parts[0] not in OUTSIDE]
-    return _digest(b"".join(f"{file} ".encode() + (PACKAGE / file).read_bytes() for file in used))
+    content = b"".join(f"{file} ".encode() + (PACKAGE / file).read_bytes() for file in used)
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:
@@ -128,7 +140,3 @@ def machine() -> Rows:
     from labsupport.measure.machine import machine_report  # torch comes along: seconds
 
     return [dict(row) for _, row in machine_report().iterrows()]
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +21,13 @@ from traitlets.config import Config
 
 from labsupport.core.errors import LabError, one_line, summarize
 from labsupport.core.files import explained, write_text
+from labsupport.measure.machine import peak_memory
 from labsupport.runs.parameters import read_notebook
 from labsupport.runs.record import LabRecord, Value
 
 INJECTED = "injected-parameters"
 
-QUIET = logging.getLogger("labsupport.kernel")  # the client's complaints; ours are in one line
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False
+QUIET = logging.Logger("kernel", logging.CRITICAL + 1)  # for the client, as our errors say enough
 
 
 class Stopped(Exception):
@@ -167,15 +165,3 @@ def is_executable(cell: NotebookNode) -> bool:
     """Whether a cell is one that nbclient executes."""
     skipped = "skip-execution" in cell.metadata.get("tags", [])
     return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
-
-
-def peak_memory(pid: int) -> int | None:
-    """The most resident memory a process has had, in bytes; None where the system does not say.
-
-    Linux keeps it, so nothing need watch the process while it may be clocking.
-    """
-    try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None

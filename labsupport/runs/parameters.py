@@ -17,7 +17,8 @@ from nbformat import NotebookNode
 from pydantic import Field, TypeAdapter, ValidationError
 
 from labsupport.core.errors import LabError
-from labsupport.runs.record import Value, explain
+from labsupport.core.validation import explain
+from labsupport.runs.record import Value
 
 TYPES: dict[str, type[Value]] = {"bool": bool, "int": int, "float": float, "str": str}
 LIMITS = re.compile(r"\[([^\[\]]*(?:\.\.|\|)[^\[\]]*)\]\s*$")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labsupport.core.errors import LabError
 from labsupport.runs.catalog import Catalog, read_catalog, select
-from labsupport.runs.parameters import parameters_of
+from labsupport.runs.parameters import Parameter, parameters_of
 from labsupport.runs.profiles import Values, all_parameters, load_profile, read_assignments
 from labsupport.runs.record import (
     LabRecord,
@@ -114,11 +114,10 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     record.data_dir = request.data_dir or record.data_dir
     again = {}
     for name, lab in record.labs.items():
-        if differing := parameters_of(catalog[name].path).keys() ^ lab.parameters.keys():
-            problem = f"{name} has other parameters by now: {', '.join(sorted(differing))}"
-            raise LabError(problem, f"start a new run instead of resuming {record.name}")
-        waits = [need for need in lab.needs if need in again]
-        reason = f"it needs {', '.join(waits)}" if waits else outdated(run, catalog[name].path, lab)
+        _check_values(name, parameters_of(catalog[name].path), lab.parameters)
+        waits = ", ".join(need for need in lab.needs if need in again)
+        path = catalog[name].path
+        reason = f"it needs {waits}" if waits else _outdated(run, path, lab, record.data_dir)
         if lab.status == "done" and reason:
             again[name] = reason
         if lab.status != "done" or name in again:
@@ -126,12 +125,38 @@ def resumed_run(run: Path, request: Request) -> Prepared:
     return Prepared(run, record, catalog, request, again)
 
 
-def outdated(run: Path, notebook: Path, lab: LabRecord) -> str:
+def _check_values(lab: str, parameters: Mapping[str, Parameter], values: Values) -> None:
+    """Refuse recorded values that are not those of a lab's parameters, each of its type."""
+    try:
+        if differing := parameters.keys() ^ values.keys():
+            raise LabError(", ".join(sorted(differing)))
+        for name, value in values.items():
+            parameters[name].check(value)
+    except LabError as error:
+        problem = f"{lab} has other parameters by now: {error.problem}"
+        raise LabError(problem, "start a new run instead of resuming this one") from None
+
+
+def _outdated(run: Path, notebook: Path, lab: LabRecord, data_dir: Path | None) -> str:
     """Why a lab that is done must run again, in words; nothing if it need not."""
     if not (run / "notebooks" / notebook.name).is_file():
         return "its executed notebook is gone"
-    changes = lab.conditions.changes(notebook) if lab.conditions else ["in what is not on record"]
+    ran, data = lab.conditions, data_files(lab.parameters, run, data_dir)
+    changes = ran.changes(notebook, data) if ran else ["in what is not on record"]
     return f"changed since it ran: {', '.join(changes)}" if changes else ""
+
+
+def data_files(values: Values, run: Path, data_dir: Path | None) -> dict[str, str]:
+    """What the files of a lab's data set are and where, by its name; nothing if none are there.
+
+    A path in `values` is seen from the run's folder, as `relative_data` gives it.
+    """
+    from labsupport.data.sources import state  # torch comes along: seconds
+
+    name = str(values.get("data", ""))
+    kind, colon, path = name.partition(":")
+    found = state(f"{kind}:{run.resolve() / path}" if colon else name, data_dir)
+    return {name: found} if found else {}
 
 
 def relative_data(values: Values, runs: Path, data_dir: Path | None) -> Values:
@@ -140,10 +165,10 @@ def relative_data(values: Values, runs: Path, data_dir: Path | None) -> Values:
     Labs run there, and an absolute path would put its user's name into the notebooks.
     Raises LabError for a csv:PATH or folder:PATH that is not there.
     """
-    kind, colon, path = str(values.get("data", "")).partition(":")
-    if not colon:
+    name = str(values.get("data", ""))
+    if ":" not in name:
         return values
-    from labsupport.data.sources import data_folder, find_path  # torch comes along: seconds
+    from labsupport.data.sources import absolute_name, data_folder  # torch comes along: seconds
 
-    found = find_path(path, data_folder(data_dir)).resolve()
-    return {**values, "data": f"{kind}:{os.path.relpath(found, runs.resolve() / 'run')}"}
+    kind, _, path = absolute_name(name, data_folder(data_dir)).partition(":")
+    return {**values, "data": f"{kind}:{os.path.relpath(path, runs.resolve() / 'run')}"}

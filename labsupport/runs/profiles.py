@@ -10,9 +10,10 @@ import yaml
 from pydantic import BaseModel, Field
 
 from labsupport.core.errors import LabError
+from labsupport.core.validation import explain
 from labsupport.runs.catalog import Catalog, find_lab
 from labsupport.runs.parameters import Parameter, check_names, parameters_of
-from labsupport.runs.record import Value, explain
+from labsupport.runs.record import Value
 
 Values = dict[str, Value]
 Parameters = Mapping[str, Mapping[str, Parameter]]

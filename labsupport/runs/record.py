@@ -15,8 +15,9 @@ from typing import Literal
 import filelock
 from pydantic import BaseModel, ValidationError
 
-from labsupport.core.errors import LabError, summarize
+from labsupport.core.errors import LabError
 from labsupport.core.files import explained, write_text
+from labsupport.core.validation import explain
 from labsupport.runs.conditions import Conditions
 
 Value = bool | int | float | str
@@ -84,16 +85,6 @@ def read_record(run: Path) -> RunRecord:
     except (OSError, ValidationError) as error:
         problem = f"{run / FILE} cannot be read: {explain(error)}"
         raise LabError(problem, "start a run under a new name") from error
-
-
-def explain(error: Exception) -> str:
-    """What is wrong with a file or with the data in it, in one line."""
-    if not isinstance(error, ValidationError):
-        return summarize(error)
-    return "; ".join(
-        ": ".join(filter(None, [".".join(map(str, wrong["loc"])), wrong["msg"]]))
-        for wrong in error.errors()
-    )
 
 
 def write_record(run: Path, record: RunRecord) -> None:

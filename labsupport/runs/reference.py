@@ -8,21 +8,19 @@ from pathlib import Path
 import pandas as pd
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import atomic_write, explained
+from labsupport.core.files import atomic_folder
 from labsupport.records.tables import write_table
 from labsupport.runs.catalog import read_catalog
 from labsupport.runs.conditions import Conditions, mixture
 from labsupport.runs.profiles import all_parameters, load_profile
 from labsupport.runs.record import RunRecord, read_record
 
-MACHINE = "machine_report"
-
 
 def keep_reference(run: Path, course: Path) -> list[Path]:
     """Copy every table of a finished run, with its machine report, to data/reference/PROFILE/LAB.
 
     Other labs keep what is there. Raises LabError for a run that is not finished, has other
-    parameters than the course's profile, or is a `mixture`.
+    parameters than the course's profile, trained on a cluster, or is a `mixture`.
     """
     record = read_record(run)
     if {lab.status for lab in record.labs.values()} != {"done"}:
@@ -30,9 +28,11 @@ def keep_reference(run: Path, course: Path) -> list[Path]:
         raise LabError(f"the run {record.name} is not finished", remedy)
     changed = ", ".join(_unlike_profile(record, course / "notebooks"))
     problems = [f"{changed} ran with other parameters than the profile's"] if changed else []
+    remote = ", ".join(lab for lab, ran in record.conditions.items() if ran.scheduler)
+    problems += [f"{remote} trained on machines that are not on record"] if remote else []
     if problems := problems + mixture(record.conditions):
         problem = f"the run {record.name} is no reference: {'; '.join(problems)}"
-        remedy = f"run `labs run --profile {record.profile}` without -p, --data and --jobs"
+        remedy = f"run `labs run --profile {record.profile}` without other options"
         raise LabError(problem, remedy)
     kept = course / "data/reference" / record.profile
     return [_keep_lab(run, lab, ran, kept / lab) for lab, ran in record.conditions.items()]
@@ -47,11 +47,8 @@ def _unlike_profile(record: RunRecord, notebooks: Path) -> list[str]:
 
 
 def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:
-    with explained(kept):
-        if kept.exists():
-            shutil.rmtree(kept)
-    for table in (run / "tables" / lab).glob("*.csv"):
-        with atomic_write(kept / table.name) as temporary:
-            shutil.copyfile(table, temporary)
-    write_table(kept / f"{MACHINE}.csv", pd.DataFrame(ran.machine))
+    with atomic_folder(kept) as folder:
+        for table in (run / "tables" / lab).glob("*.csv"):
+            shutil.copyfile(table, folder / table.name)
+        write_table(folder / "machine_report.csv", pd.DataFrame(ran.machine))
     return kept

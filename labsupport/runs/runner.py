@@ -16,7 +16,7 @@ from labsupport.runs.conditions import Rows, current
 from labsupport.runs.display import Display
 from labsupport.runs.execute import Execution
 from labsupport.runs.parameters import parameters_of
-from labsupport.runs.prepare import Request
+from labsupport.runs.prepare import Request, data_files
 from labsupport.runs.record import LabRecord, RunRecord, now, write_record
 from labsupport.sweep import SCHEDULER
 
@@ -77,7 +77,9 @@ class Runner:
         record, source, request = self.record.labs[lab], self.catalog[lab].path, self.request
         defaults = {name: p.default for name, p in parameters_of(source).items()}
         record.status, record.started = "running", now()
-        record.conditions = current(source, request.jobs, request.scheduler, self.machine)
+        record.conditions = current(
+            source, request.jobs, request.scheduler, self.machine, self._data(record)
+        )
         execution = Execution(
             source,
             self.run,
@@ -96,9 +98,14 @@ class Runner:
         ended = wait(self._running, return_when=FIRST_COMPLETED).done if self._running else set()
         labs = {self._running.pop(future)[0]: future.result() for future in ended}
         self.record.labs |= labs
-        for lab in labs:
+        for lab, record in labs.items():
+            if ran := record.conditions:  # the lab may have downloaded its set
+                record.conditions = ran.model_copy(update={"data": self._data(record) | ran.data})
             self._ended(lab)
         return list(labs)
+
+    def _data(self, record: LabRecord) -> dict[str, str]:
+        return data_files(record.parameters, self.run, self.record.data_dir)
 
     def _ended(self, lab: str) -> None:
         write_record(self.run, self.record)

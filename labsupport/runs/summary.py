@@ -19,12 +19,12 @@ def summary(run: Path, record: RunRecord) -> tuple[list[str], list[str]]:
     Raises LabError for claims, or definitions of them, that cannot be read.
     """
     claims = list(chain(*read_claims(run, course_root()).values()))
-    told = [claim_line(claim) for claim in claims] or ["none"]
+    verdicts = [claim_line(claim) for claim in claims] or ["none"]
     labs = [outcome_line(name, lab) for name, lab in record.labs.items()]
     given = {claim.id for claim in claims}
     done = {name for name, lab in record.labs.items() if lab.status == "done"}
     defined = read_definitions(course_root() / CLAIMS).each()
     owed = [claim.id for lab, claim in defined if lab in done and claim.required]
     broken = [claim.id for claim in claims if claim.broken]
-    lines = ["", "Labs", *labs, "", "Claims", *told, ""]
+    lines = ["", "Labs", *labs, "", "Claims", *verdicts, ""]
     return lines, broken + [id for id in owed if id not in given]

@@ -18,8 +18,9 @@ from labsupport.core.errors import LabError
 from labsupport.core.files import append_line
 
 Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
-Figures = Mapping[str, Any]  # what it gives back, by column
+Measured = Mapping[str, Any]  # what it gives back, by column
 Line = dict[str, Any]  # trial, figures, error, seconds
+PARTS = {"trial": dict, "figures": dict, "error": str, "seconds": int | float}  # of a whole line
 RESERVED = ("error", "trial_seconds")  # columns of the table beside arguments and figures
 
 
@@ -28,15 +29,15 @@ class Sweep:
     """The record of a sweep at `path`: a line of JSON for each trial that ended.
 
     Lines are only ever added, each one whole and on the disk before the next; what a stop has torn
-    off is passed over. A trial is known by its arguments, so a function that changes in anything
-    but these needs another path.
+    off, or is damaged, is passed over, so that its trial runs again. A trial is known by its
+    arguments, so a function that changes in anything but these needs another path.
     """
 
     path: Path
 
     def run(
         self,
-        function: Callable[..., Figures],
+        function: Callable[..., Measured],
         trials: Iterable[Trial],
         executor: Executor | None = None,
         progress: bool = False,
@@ -70,7 +71,7 @@ class Sweep:
         """The last line of each trial by its key."""
         if not self.path.exists():
             return {}
-        read = map(_read, self.path.read_text(encoding="utf-8").splitlines())
+        read = map(_read, self.path.read_bytes().splitlines())
         return {key_of(line["trial"]): line for line in read if line}
 
 
@@ -100,7 +101,7 @@ def key_of(trial: Trial) -> str:
 
 
 def _outcomes(
-    function: Callable[..., Figures], trials: Sequence[Trial], executor: Executor | None
+    function: Callable[..., Measured], trials: Sequence[Trial], executor: Executor | None
 ) -> Iterator[Line]:
     attempt = partial(_attempt, function)
     if executor is None:
@@ -141,10 +142,10 @@ def _failed(error: Exception) -> Future[Line]:
     return future
 
 
-def _attempt(function: Callable[..., Figures], trial: Trial) -> Line:
+def _attempt(function: Callable[..., Measured], trial: Trial) -> Line:
     """A line about one trial, whatever happens in it. Runs where the executor runs it."""
     started = time.perf_counter()
-    figures: Figures = {}
+    figures: Measured = {}
     error = ""
     try:
         figures = dict(function(**trial))
@@ -171,13 +172,16 @@ def _result(future: Future[Line], trial: Trial) -> Line:
         return {"trial": dict(trial), "figures": {}, "error": error, "seconds": 0.0}
 
 
-def _read(line: str) -> Line | None:
-    """A line, or None for the end of one that a stop has torn off."""
+def _read(line: bytes) -> Line | None:
+    """A line, or None for one that is not whole: torn off by a stop, or damaged."""
     try:
         parsed = json.loads(line)
-    except ValueError:
+    except ValueError:  # also for what is not UTF-8
         return None
-    return parsed if isinstance(parsed, dict) and "trial" in parsed else None
+    whole = isinstance(parsed, dict) and all(
+        isinstance(parsed.get(name), kind) for name, kind in PARTS.items()
+    )
+    return parsed if whole else None
 
 
 def _row(line: Line) -> Line:

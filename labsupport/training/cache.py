@@ -158,12 +158,13 @@ def _key(determines: Mapping[str, object], device: torch.device) -> str:
 
 def _network(network: nn.Module) -> Json:
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    # Training wakes a network that is in eval mode as a whole: then its parts make no difference.
     in_eval_mode = [name for name, module in network.named_modules() if not module.training]
     classes = sorted({class_name(module) for module in network.modules()})
     return {
         "fingerprint": fingerprint(network),
         "frozen": frozen,
-        "asleep": in_eval_mode if network.training else [],  # training wakes a network in eval mode
+        "in_eval_mode": in_eval_mode if network.training else [],
         "classes": [{"$reference": name} for name in classes],
     }
 

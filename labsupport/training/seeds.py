@@ -23,7 +23,7 @@ from labsupport.training.loop import Trained
 from labsupport.training.objectives import Objective
 from labsupport.training.recipe import Recipe
 
-TURN = Lock()  # threads of one process share torch's random state, so they train in turn
+RANDOM_STATE_LOCK = Lock()  # all threads of a process share it, so they train in turn
 
 
 def fit_seeds(
@@ -102,7 +102,7 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
 
 def _in_turn(train: Callable[[int, Path], object], seed: int, folder: Path, threads: int) -> None:
     """Train into the cache, and give nothing back: a network would have to be pickled."""
-    with TURN, on_threads(threads):
+    with RANDOM_STATE_LOCK, on_threads(threads):
         train(seed, folder)
 
 

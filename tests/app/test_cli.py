@@ -36,13 +36,15 @@ def main(monkeypatch, *arguments):
     return caught.value.code
 
 
-def test_help_and_list_load_nothing_heavy(course):
+def test_help_and_list_load_nothing_heavy_and_reports_no_sphinx_before_they_are_built(course):
     code = (
         "import sys; from labsupport.app.cli import app\n"
         "for arguments in (['--help'], ['run', '--help'], ['list', '--notebooks', sys.argv[1]]):\n"
         "    app(arguments, standalone_mode=False)\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'nbformat', 'numpy'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+        "assert not heavy, heavy\n"
+        "import labsupport.report\n"
+        "assert 'sphinx' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(course)], capture_output=True, text=True, check=False

@@ -1,12 +1,19 @@
 import errno
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import append_line, atomic_write, write_text
+from labsupport.core.files import (
+    append_line,
+    atomic_folder,
+    atomic_write,
+    files_hash,
+    write_text,
+)
 from labsupport.core.tensors import write_tensors
 
 
@@ -26,6 +33,64 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, failure):
         raise failure
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_another_and_nothing_is_left_beside_it(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for name in ("first", "second"):
+        with atomic_folder(folder) as temporary:
+            (temporary / name).touch()
+            assert not (folder / name).exists()
+        assert [path.name for path in folder.iterdir()] == [name]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").touch()
+    rename = Path.rename
+
+    def refuse_the_new(self, target):
+        if list(self.glob("added")):
+            raise OSError(errno.EACCES, "refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
+    with pytest.raises(LabError), atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "added").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "kept"]
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("0,255\n")
+    other.write_text("0,255\n")
+    assert files_hash([one]) == files_hash([other])
+    times = one.stat().st_mtime_ns
+    one.write_text("0,254\n")
+    os.utime(one, ns=(times, times))
+    assert files_hash([one]) != files_hash([other])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "cat" / "1.png").write_text("longer"),
+        lambda folder: os.utime(folder / "cat" / "1.png", (1, 1)),
+        lambda folder: (folder / "cat" / "1.png").rename(folder / "cat" / "2.png"),
+        lambda folder: (folder / "cat").rename(folder / "dog"),
+        lambda folder: (folder / "cat" / "1.png").unlink(),
+    ],
+)
+def test_a_folder_is_known_by_its_files(tmp_path, change):
+    folder = tmp_path / "sets"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "1.png").write_text("short")
+    (folder / "cat" / "nowhere").symlink_to("gone")
+    before = files_hash([folder])
+    assert files_hash([folder.rename(tmp_path / "moved")]) == before
+    change(tmp_path / "moved")
+    assert files_hash([tmp_path / "moved"]) != before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")

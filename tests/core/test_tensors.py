@@ -4,6 +4,7 @@ from safetensors.torch import save_file
 
 from labsupport.core.tensors import (
     UNREADABLE,
+    hash_tensors,
     read_metadata,
     read_tensors,
     tensors_size,
@@ -72,3 +73,10 @@ def test_tensors_that_share_memory_are_written_each(tmp_path):
 def test_what_is_read_lies_where_vectors_can_be_loaded(tmp_path):
     write_tensors(tmp_path / "file", {"a": torch.zeros(1), "b": torch.zeros(64)}, {"x": "odd"})
     assert read_tensors(tmp_path / "file")[0]["b"].data_ptr() % 64 == 0
+
+
+def test_the_hash_tells_values_shapes_and_types_apart():
+    base = torch.arange(6)
+    variants = [base, base.view(2, 3), base.flip(0), base.to(torch.uint8)]
+    assert len({hash_tensors([variant]) for variant in variants}) == 4
+    assert hash_tensors([base]) == hash_tensors([base.clone()])

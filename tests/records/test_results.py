@@ -75,6 +75,22 @@ def test_a_scorecard_measured_again_replaces_the_first(results, tmp_path):
     assert list(read_tables(tmp_path, "scorecards")["accuracy"]) == [0.9, 0.8, 0.5]
 
 
+def test_networks_and_data_sets_have_scorecards_of_their_own(results, tmp_path):
+    rows = pd.DataFrame({"variant": "half", "seed": 0, "network": ["mlp", "cnn", None]})
+    for _ in range(2):
+        results.score("base", "x", 0, network="mlp")
+        results.score("base", "x", 0, network="cnn")
+        results.score("base", "x", 0, network="mlp", dataset="csv:/home/me/own.csv")
+        results.score_rows("pruned", rows)
+        results.score_rows("pruned", rows[:2].assign(dataset=["fashion_mnist", "folder:/a/b"]))
+    cards = read_tables(tmp_path, "scorecards")
+    assert cards[["network", "dataset"]].fillna("none").values.tolist() == [
+        *(["mlp", "mnist5k"], ["cnn", "mnist5k"], ["mlp", "csv:own.csv"]),
+        *(["mlp", "mnist5k"], ["cnn", "mnist5k"], ["none", "mnist5k"]),
+        *(["mlp", "fashion_mnist"], ["cnn", "folder:b"]),
+    ]
+
+
 def test_claims_are_stored_with_their_lab_profile_and_data(results, tmp_path):
     results.claims({"a.b": 3, "a.c": torch.tensor(4.0), "a.d": 1})
     claims = read_tables(tmp_path, "claims").set_index("id")

@@ -80,11 +80,11 @@ def test_what_has_changed_is_named_with_both_values(course, monkeypatch):
     path = write_lab(course, "02_third")
     monkeypatch.setattr(conditions, "versions", lambda: VERSIONS | {"torch": "2.16.0"})
     ran = made_conditions(notebook=cells_hash(path), code=code_hash())
-    assert ran.changes(path) == ["torch (2.15.0 -> 2.16.0)"]
+    assert ran.changes(path, {}) == ["torch (2.15.0 -> 2.16.0)"]
     ran = ran.model_copy(update={"versions": {**ran.versions, "torch": "2.16.0"}, "code": "old"})
-    assert ran.changes(path) == [f"labsupport (old -> {code_hash()})"]
+    assert ran.changes(path, {}) == [f"labsupport (old -> {code_hash()})"]
     now = ran.model_copy(update={"code": code_hash(), "jobs": 4, "machine": OTHER_MACHINE})
-    assert now.changes(path) == [], "a lab keeps what it ran with on another machine"
+    assert now.changes(path, {}) == [], "a lab keeps what it ran with on another machine"
 
 
 def test_the_versions_are_those_of_what_is_installed():
@@ -95,9 +95,14 @@ def test_the_versions_are_those_of_what_is_installed():
 
 
 def test_labs_that_ran_alike_are_no_mixture():
-    one, other = made_conditions(), made_conditions(notebook="another", scheduler="tcp://made:1")
+    one, other = made_conditions(), made_conditions(notebook="another")
     assert mixture({"00_first": one, "01_second": other}) == []
     assert mixture({}) == []
+
+
+def test_labs_that_read_other_sets_are_no_mixture():
+    labs = [made_conditions(data={name: f"{name} at /sets"}) for name in ("mnist", "stl10")]
+    assert mixture({"00_first": labs[0], "01_second": labs[1], "02_third": made_conditions()}) == []
 
 
 def test_labs_that_ran_at_once_are_named():
@@ -117,11 +122,20 @@ def test_labs_that_ran_at_once_are_named():
             {"machine": OTHER_MACHINE},
             "processor model is Abacus 9000 in 00_first, 02_third but Slide rule 4 in 01_second",
         ),
+        (
+            {"scheduler": "tcp://cluster:1"},
+            "scheduler is none in 00_first, 02_third but tcp://cluster:1 in 01_second",
+        ),
+        (
+            {"data": {"mnist": "2b at /other"}},
+            "mnist is 1a at /sets in 00_first, 02_third but 2b at /other in 01_second",
+        ),
     ],
 )
 def test_what_differs_between_labs_is_named_with_the_labs(facts, difference):
-    labs = {"00_first": made_conditions(), "01_second": made_conditions(**facts)}
-    assert mixture({**labs, "02_third": made_conditions()}) == [difference]
+    usual = made_conditions(data={"mnist": "1a at /sets"})
+    labs = {"00_first": usual, "01_second": made_conditions(**facts), "02_third": usual}
+    assert mixture(labs) == [difference]
 
 
 def test_of_many_differences_three_are_told():

@@ -9,6 +9,8 @@ from labsupport.runs.profiles import all_parameters, load_profile
 from labsupport.runs.record import LabRecord, RunRecord, write_record
 from labsupport.runs.reference import keep_reference
 
+CLUSTER = {"scheduler": "tcp://cluster:1"}
+
 
 def made_run(folder, labs, course, changed=None, **conditions):
     """A run of labs with their statuses; `conditions` are facts by lab."""
@@ -59,6 +61,21 @@ def test_labs_of_other_runs_stay_and_tables_that_are_gone_go(tmp_path, course):
     assert not (reference / "lab" / "01_second" / "sweep.csv").exists()
 
 
+def test_a_stop_while_a_lab_is_copied_leaves_what_was_there(tmp_path, course, monkeypatch):
+    (kept,) = keep_reference(made_run(tmp_path / "one", {"00_first": "done"}, course), tmp_path)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    later = made_run(tmp_path / "two", {"00_first": "done"}, course)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("labsupport.runs.reference.write_table", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        keep_reference(later, tmp_path)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 def test_each_lab_keeps_the_report_of_its_own_machine(tmp_path, course):
     run = made_run(
         tmp_path / "one", {"00_first": "done"}, course, _00_first={"machine": OTHER_MACHINE}
@@ -79,6 +96,11 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path, course, status):
     [
         ({"changed": {"01_second": {"seed": 1}}}, "01_second ran with other parameters than the"),
         ({"_01_second": {"jobs": 4}}, "labs ran at once, which spoils the clock: 01_second"),
+        ({"_01_second": {"scheduler": "tcp://cluster:1"}}, "scheduler is none in 00_first but tcp"),
+        (
+            {"_00_first": CLUSTER, "_01_second": CLUSTER},
+            "00_first, 01_second trained on machines that are not on record",
+        ),
         ({"_01_second": {"machine": OTHER_MACHINE}}, "model is Abacus 9000 in 00_first but Slide"),
         ({"_01_second": {"code": "new"}}, "labsupport is code in 00_first but new in 01_second"),
         ({"_01_second": {"versions": VERSIONS | {"torch": "2.16.0"}}}, "torch is 2.15.0 in 00_fir"),

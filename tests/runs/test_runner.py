@@ -15,11 +15,12 @@ import nbformat
 import psutil
 import pytest
 from made_conditions import MACHINE, OTHER_MACHINE
-from made_course import make_course, stored, write_lab, write_profiles
+from made_course import PARAMETERS, make_course, stored, write_lab, write_profiles
 from typer.testing import CliRunner
 
 from labsupport.app import cli
 from labsupport.core.errors import LabError
+from labsupport.data.sources import MNIST
 from labsupport.records.tables import counted_tables
 from labsupport.runs import conditions, record, runner, summary
 from labsupport.runs.reference import keep_reference
@@ -268,6 +269,23 @@ def test_a_resumed_run_is_a_mixture_that_no_reference_is_made_of(tmp_path, monke
         keep_reference(run, tmp_path)
     assert "in 00_first but Slide rule 4 in 01_second" in str(no.value)
     assert not (tmp_path / "data").exists()
+
+
+def test_the_set_that_a_lab_downloads_is_on_its_record(tmp_path):
+    """So that a resumed run does not take it for a set that has changed."""
+    write_profiles(tmp_path / "notebooks")
+    download = "for file in {!r}:\n    Path(os.environ['LABS_DATA'], file).write_text('made')"
+    cell = "import os\nfrom pathlib import Path\n" + download.format(MNIST[0])
+    parameters = PARAMETERS + 'data: str = "mnist"\n'
+    write_lab(tmp_path / "notebooks", "00_first", cell, parameters=parameters)
+    (tmp_path / "sets" / "MNIST" / "raw").mkdir(parents=True)
+    folder = ["--data-dir", str(tmp_path / "sets")]
+    assert labs(tmp_path, "--name", "one", *folder).exit_code == 0
+    before = stored(tmp_path / "runs" / "one")["labs"]["00_first"]
+    assert before["conditions"]["data"]["mnist"].endswith(str(tmp_path / "sets/MNIST/raw"))
+    assert "runs again" not in labs(tmp_path, "--resume").output
+    (tmp_path / "sets" / MNIST[0][0]).write_text("other")
+    assert "00_first runs again: changed since it ran: mnist (" in labs(tmp_path, "--resume").output
 
 
 def test_a_required_claim_that_fails_makes_the_run_fail(tmp_path):

@@ -22,9 +22,7 @@ from labsupport.training import Recipe, fit_seeds
 RECIPE = Recipe(epochs=1, batch_size=64)
 TRIALS = [
     {"seed": seed, "width": width, "depth": 1, "size": size}
-    for size in (7, 14)
-    for width in (4, 16)
-    for seed in (0, 1)
+    for size, width, seed in ((7, 4, 0), (7, 16, 1), (14, 4, 1), (14, 16, 0))
 ]
 pytestmark = pytest.mark.slow
 
@@ -117,14 +115,21 @@ def test_a_killed_worker_costs_no_finished_trial(tmp_path, on_cluster):
     assert len(sweep.path.read_text().splitlines()) == len(ended) + lost.sum()
 
 
-def test_processes_of_this_machine_give_the_same_table_and_are_gone_afterwards(tmp_path):
+def test_processes_of_this_machine_give_the_same_table_and_are_gone_afterwards(
+    tmp_path, monkeypatch
+):
+    for name in executors.MEMORY:  # Dask leaves those of an earlier cluster in this process
+        monkeypatch.delenv(name, raising=False)
     here = Sweep(tmp_path / "here.jsonl").run(setup_in(tmp_path / "a").trial, TRIALS[:2])
     with workers(1) as executor:
         processes = executor.submit(os.getpid).result()
+        environment = executor.submit(os.environ.copy).result()
         there = Sweep(tmp_path / "there.jsonl").run(
             setup_in(tmp_path / "b").trial, TRIALS[:2], executor
         )
     pd.testing.assert_frame_equal(counted(here), counted(there))
+    kept = {name: environment[name] for name in executors.MEMORY}
+    assert kept == {name: str(value) for name, value in executors.MEMORY.items()}, "freed memory"
     assert processes != os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(processes, 0)
@@ -136,16 +141,6 @@ def test_a_function_that_cannot_be_sent_is_told(tmp_path, on_cluster):
         Sweep(tmp_path / "sweep.jsonl").run(
             lambda number: {"lock": lock}, [{"number": 1}], executor
         )
-
-
-def test_workers_keep_the_memory_that_they_free(monkeypatch):
-    for name in executors.MEMORY:  # Dask leaves those of an earlier cluster in this process
-        monkeypatch.delenv(name, raising=False)
-    with workers(1) as executor:
-        environment = executor.submit(os.environ.copy).result()
-    assert {name: environment[name] for name in executors.MEMORY} == {
-        name: str(value) for name, value in executors.MEMORY.items()
-    }
 
 
 def test_no_workers_mean_this_process():

@@ -17,4 +17,4 @@ def test_anything_else_is_refused_with_the_name_of_the_parameter(text):
 
 def test_a_sweep_may_need_more_than_one_value():
     with pytest.raises(LabError, match="2 or more whole numbers from 4"):
-        whole_numbers("sides", "7", low=4, least=2)
+        whole_numbers("sides", "7", low=4, min_count=2)

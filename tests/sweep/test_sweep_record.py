@@ -105,6 +105,25 @@ def test_a_worker_that_dies_costs_no_finished_trial(sweep):
     assert len(sweep.run(area, TRIALS)) == 6
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"trial": {"width": 1, "seed": 1}}',
+        b'{"trial": 3, "figures": {}, "error": "", "seconds": 0.1}',
+        b'{"trial": {"width": 1, "seed": 1}, "figures": null, "error": "", "seconds": 0.1}',
+        b'{"trial": {"width": \xff}}',
+        b"\0" * 40,
+        b"[]",
+    ],
+)
+def test_a_damaged_line_is_passed_over_and_its_trial_run_again(sweep, damaged):
+    whole = counted(sweep.run(area, TRIALS))
+    lines = sweep.path.read_bytes().splitlines()
+    sweep.path.write_bytes(b"\n".join([lines[0], damaged, *lines[2:]]))
+    assert len(sweep.table()) == len(TRIALS) - 1
+    pd.testing.assert_frame_equal(counted(sweep.run(area, TRIALS)), whole)
+
+
 @pytest.mark.parametrize("torn", [1, 10, 40])
 def test_a_torn_last_line_is_run_again(sweep, torn):
     whole = sweep.run(area, TRIALS)

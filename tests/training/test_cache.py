@@ -110,11 +110,11 @@ def loss_score(model, part):
     return -evaluate(model, part).loss
 
 
-def net(seed=0, frozen=False, asleep=False):
+def net(seed=0, frozen=False, eval_mode=False):
     torch.manual_seed(seed)
     model = SPEC.build()
     model[1].weight.requires_grad_(not frozen)
-    model[2].train(not asleep)
+    model[2].train(not eval_mode)
     return model
 
 
@@ -138,7 +138,7 @@ def with_extras(splits, value):
     [
         {"model": net(1)},
         {"model": net(frozen=True)},
-        {"model": net(asleep=True)},
+        {"model": net(eval_mode=True)},
         {"recipe": Recipe(epochs=1, batch_size=16)},
         {"recipe": replace(ONCE, schedule=Constant())},
         {"recipe": replace(ONCE, optimizer=SGD(momentum=0.5))},

@@ -20,7 +20,8 @@ from torch.nn.functional import cross_entropy
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
 from labsupport.methods.early_exit.network import CHUNK, Judged, at_least_one, run_stages
-from labsupport.network.cutting import Place, cut, in_order
+from labsupport.network.cutting import cut, in_order
+from labsupport.network.places import Place
 from labsupport.training import CrossEntropy, Step
 
 

@@ -13,8 +13,9 @@ from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.methods.early_exit.heads import FirstMaps
 from labsupport.methods.early_exit.rules import Origin, Rules
-from labsupport.network.cutting import Place, cut
+from labsupport.network.cutting import cut
 from labsupport.network.fingerprint import fingerprint
+from labsupport.network.places import Place
 from labsupport.training import Recipe, Shift, SoftCrossEntropy, fit, predict
 from labsupport.training.loop import seeded
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.early_exit.rules import Rules
-from labsupport.network.cutting import Place, cut
+from labsupport.network.cutting import cut
+from labsupport.network.places import Place
 
 CHUNK = 50
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from labsupport.core.errors import LabError
-from labsupport.network.cutting import Place
 from labsupport.network.fingerprint import fingerprint
+from labsupport.network.places import Place
 
 LOWEST_MARGIN = math.nextafter(0.5, 1)  # two classes can be at 0.5, never above it
 NEVER = math.inf  # a margin that no confidence reaches

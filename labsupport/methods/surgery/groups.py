@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.surgery.walk import Walk
+from labsupport.methods.surgery.ledger import Ledger
+from labsupport.methods.surgery.walk import walk
 from labsupport.network.tracing import check_weights_are_plain, trace
 
 Role = tuple[str, str]  # "makes", "works" or "reads", and the layer that does
@@ -76,8 +77,8 @@ def channel_groups(model: nn.Module, input_shape: Sequence[int]) -> list[Group]:
     that cannot be traced, or one with a layer that computes its weights.
     """
     check_weights_are_plain(model)
-    walk = Walk(trace(model, input_shape))
-    units = _Units(walk)
+    ledger = walk(trace(model, input_shape))
+    units = _Units(ledger)
     return list(_named([units.group(alike) for alike in units.alike()]))
 
 
@@ -125,10 +126,10 @@ def narrowed(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str, Gr
 class _Units:
     """The network's channels (units, what can only go together, by number) and who holds them."""
 
-    def __init__(self, walk: Walk) -> None:
-        held = {"makes": walk.makes, "works": walk.works, "reads": walk.reads}
+    def __init__(self, ledger: Ledger) -> None:
+        held = {"makes": ledger.makes, "works": ledger.works, "reads": ledger.reads}
         labels = {
-            (role, layer): walk.channels.labels(numbers).numpy()
+            (role, layer): ledger.channels.labels(numbers).numpy()
             for role, layers in held.items()
             for layer, numbers in layers.items()
         }
@@ -138,7 +139,7 @@ class _Units:
         number = np.full(1 + max((int(of.max()) for of in labels.values()), default=0), -1)
         number[found] = np.arange(len(found))
         self.held: dict[Role, Numbers] = {role: number[of] for role, of in labels.items()}
-        reasons = walk.channels.reasons()
+        reasons = ledger.channels.reasons()
         self.reasons = [reasons.get(label, "") for label in found.tolist()]
         counts = [np.bincount(of[of >= 0], minlength=len(found)) for of in self.held.values()]
         self.counts = np.array(counts, dtype=np.int64).T  # units x layers

@@ -99,7 +99,7 @@ class Traced:
         """A number for each element, in the tensor's own shape."""
         return self.numbers.expand(self.shape)
 
-    def along(self, axis: int) -> Tensor | None:
+    def on_axis(self, axis: int) -> Tensor | None:
         """A number for each position on an axis; None where channels change on another one, too."""
         axis %= len(self.shape)
         if any(other != axis for other in self.varying):
