@@ -107,7 +107,7 @@ def _in_turn(train: Callable[[int, Path], object], seed: int, folder: Path, thre
 
 
 def _job_in_turn(job: Job, folder: Path, threads: int) -> None:
-    with TURN, on_threads(threads):
+    with RANDOM_STATE_LOCK, on_threads(threads):
         job.run(folder)
 
 
