@@ -171,6 +171,19 @@ def test_the_key_changes_with_images_code_and_threads(tmp_path, splits, monkeypa
     assert files() == 7
 
 
+def test_the_key_changes_with_the_processors_instructions(tmp_path, splits, monkeypatch):
+    def files():
+        fit_or_load(splits=splits, folder=tmp_path, **BASE)
+        return len(list(tmp_path.iterdir()))
+
+    assert files() == 1
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    assert files() == 2
+    for number, name in enumerate(cache.INSTRUCTION_SETS, 3):
+        monkeypatch.setenv(name, "less")
+        assert files() == number
+
+
 def test_the_key_changes_with_nothing_else(tmp_path, splits):
     twin = {"model": copy.deepcopy(net()).eval(), "objective": Weighted(1.0, net(1).eval())}
     torch.rand(1)
