@@ -118,6 +118,9 @@ def derive(
     anew; `seconds` are those of the making that took place. Raises LabError for what has no
     description or cannot be saved.
     """
+    if not hasattr(make, "__name__"):
+        problem = f"a {type(make).__name__} has no name to call the file by"
+        raise LabError(problem, "give a function, and its arguments to derive by name")
     device = device_of(parents[0]) if parents else torch.device("cpu")
     key = _key({"make": make, "parents": parents, "arguments": arguments}, device)
     path = Path(folder) / f"{make.__name__}-{key}.safetensors"

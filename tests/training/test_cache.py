@@ -3,6 +3,7 @@ import importlib
 import sys
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -347,3 +348,12 @@ def test_many_may_train_the_same_network_at_once(tmp_path, splits):
         thread.join()
     assert len(results) == 4
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_function_without_a_name_is_refused(tmp_path):
+    with pytest.raises(LabError, match="a partial has no name"):
+        derive(tmp_path, partial(narrower, width=2))
+
+
+def narrower(width):
+    return nn.Linear(width, width)

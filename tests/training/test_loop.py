@@ -359,3 +359,9 @@ def test_an_objective_that_is_no_number_in_the_last_step_is_an_error(model, spli
 
     with pytest.raises(LabError, match=f"loss became {became}"):
         fit(model, splits, recipe, objective=objective)
+
+
+def test_a_label_without_an_output_is_explained(model, splits):
+    splits = replace(splits, train=Split(splits.train.x, splits.train.y + 1))
+    with pytest.raises(LabError, match="labels up to 2 for 2 outputs"):
+        fit(model, splits, RECIPE)
