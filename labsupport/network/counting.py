@@ -122,11 +122,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
         """Hooks on a module, called where its calls begin and end: around all other hooks."""
-        yield module.register_forward_pre_hook(
-            lambda module, *inputs: self._begin(name, module, inputs),
-            with_kwargs=True,
-            prepend=True,
-        )
+
+        def begin(module: nn.Module, *inputs: object) -> None:
+            self._begin(name, module, inputs)
+
+        yield module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)
         yield module.register_forward_hook(
             lambda module, args, kwargs, output: self._end(
                 name, module, (*args, *kwargs.values()), output
@@ -178,10 +178,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if self.open[0].origins.depends_on_input(args):
             problem = f"what layer {self.open[-1].name} computes depends on the image ({func})"
-            remedy = (
-                "mark the network as conditional = True and give images: mean_cost(model, split)"
-            )
-            raise LabError(problem, remedy)
+            raise LabError(problem, "mark it conditional = True, and use mean_cost(model, split)")
 
     def _in_parts(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
