@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from labsupport.measure.anchor import ANCHOR
 from labsupport.measure.clocking import Clocking
 from labsupport.measure.latency import clock, clock_stream
 from labsupport.measure.memory import inference_peak, training_peak
-from labsupport.network.calls import device_of, is_conditional, run
+from labsupport.network.calls import device_of, exit_logits, is_conditional
 from labsupport.network.cost import Cost, predict_with_cost
 from labsupport.network.modes import evaluating
 from labsupport.network.storage import file_bytes
@@ -21,6 +21,7 @@ from labsupport.runtimes.runtime import TORCH, runtime_of
 
 CALLS, LARGE_CALLS = 10, 3  # clocked in each round, for one image and for many
 STREAM = 100  # images, one by one, where some take longer than others
+PEAK_IMAGES = 20  # of which the one that takes the most memory counts, where they differ
 
 Figures = dict[str, float | int | str | None]
 
@@ -39,8 +40,8 @@ def measure(
 
     The first network is the base of all. Accuracy, agreement with the base and the mean cost of an
     image are on the test part; latencies are for `large_batch` images and for one, training memory
-    for a step of `train_batch`. Where a network takes longer for some images, one image is the mean
-    of `stream` that follow one another.
+    for a step of `train_batch`. Where some images take longer than others, the time of one is the
+    mean of `stream` that follow one another, and its memory the most that one of 20 takes.
     """
     figures: dict[str, Figures] = {}
     answers = {}
@@ -112,16 +113,20 @@ def clocked_columns(clocking: Clocking, name: str, size: str, images: int = 1) -
 
 def _peaks(model: nn.Module, splits: Splits, train_batch: int) -> Figures:
     batch = splits.train.take(train_batch)
-    one = batch.x[:1]
-    trains = _has_gradients(model, one)
+    trains = _has_gradients(model, batch.x[:1])
     in_torch = runtime_of(model) is TORCH  # other engines take memory that torch does not see
+    images = torch.split(_drawn(splits, PEAK_IMAGES if is_conditional(model) else 1), 1)
     return {
         "memory_train_bytes": training_peak(model, batch.x, batch.y).total if trains else None,
-        "memory_infer_bytes": inference_peak(model, one).total if in_torch else None,
+        "memory_infer_bytes": _largest_inference(model, images) if in_torch else None,
     }
 
 
+def _largest_inference(model: nn.Module, images: Sequence[Tensor]) -> int:
+    return max(inference_peak(model, image).total for image in images)
+
+
 def _has_gradients(model: nn.Module, x: Tensor) -> bool:
-    """Whether a loss of its logits could train anything in it."""
+    """Whether a loss of the logits of one of its exits could train anything in it."""
     with evaluating(model), torch.enable_grad():
-        return run(model, x).requires_grad
+        return any(logits.requires_grad for logits in exit_logits(model, x))

@@ -155,7 +155,12 @@ def clock_turns(
 
 
 def inference(model: nn.Module, x: Tensor, *, threads: int = 1) -> Turn:
-    """The inference of a model on the batch x as a turn: of a new copy each round."""
+    """The inference of a model on the batch x as a turn: of a new copy each round.
+
+    Raises LabError for a batch without images.
+    """
+    if not len(x):
+        raise LabError("a batch without images", "give at least one")
     runtime = runtime_of(model)
 
     def make() -> Call:

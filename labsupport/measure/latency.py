@@ -109,9 +109,9 @@ def batch_sweep(
 ) -> Clocking:
     """Clock one model on the first images of x in batches of several sizes, interleaved.
 
-    Raises LabError when x holds fewer images than a batch.
+    Raises LabError for no batches, one without images, and when x holds fewer images than a batch.
     """
-    if max(batches) > len(x):
+    if max(batches, default=0) > len(x):
         raise LabError(f"a batch of {max(batches)} of {len(x)} images", "give more images")
     turns = {f"batch {size}": inference(model, x[:size], threads=threads) for size in batches}
     with evaluating(model), torch.inference_mode():
@@ -142,8 +142,10 @@ def time_each_image(
 ) -> pd.DataFrame:
     """Latency of every image of x by itself, in order: columns sample, latency_ms.
 
-    With `warmup=0` the first calls show what a warm-up hides.
+    With `warmup=0` the first calls show what a warm-up hides. Raises LabError for no images.
     """
+    if not len(x):
+        raise LabError("there is no image to time", "give at least one")
     samples = [x[i : i + 1] for i in range(len(x))]
     model = runtime_of(model).replica(model, threads)
     with evaluating(model), torch.inference_mode(), on_threads(threads), no_garbage_collection():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from labsupport.core.errors import LabError
 from labsupport.data import Batch
 from labsupport.network.calls import device_of, exit_logits, run
 from labsupport.network.modes import evaluating, no_garbage_collection
@@ -70,13 +71,18 @@ def training_peak(
     """Peak memory of one training step on (x, y), once the optimizer has its state.
 
     A step is forward, backward, update, gradients dropped; a network of several exits descends the
-    sum of their losses. It works on a copy.
+    sum of the losses that train something: rules on the image itself do not. It works on a copy.
+    Raises LabError where nothing can be trained.
     """
     trained = copy.deepcopy(model).train()
     optimizer_ = optimizer(trained.parameters())
 
     def step() -> None:
-        torch.autograd.backward([loss(logits, y) for logits in exit_logits(trained, x)])
+        losses = [loss(logits, y) for logits in exit_logits(trained, x)]
+        descended = [value for value in losses if value.requires_grad]
+        if not descended:
+            raise LabError("no loss has a gradient", "unfreeze some of the network's weights")
+        torch.autograd.backward(descended)
         optimizer_.step()
         optimizer_.zero_grad(set_to_none=True)
 

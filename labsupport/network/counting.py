@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from labsupport.core.errors import LabError
-from labsupport.network.calls import is_leaf, kind_of, run
+from labsupport.network.calls import is_conditional, kind_of, run
 from labsupport.network.modes import evaluating
-from labsupport.network.operators import Cost, rule, written
+from labsupport.network.operators import Cost, reads, rule, written
 from labsupport.network.origins import Origins
 
 REMEDY = "give the layer a forward_cost(x, output) -> Cost"
@@ -56,8 +56,10 @@ Record = Callable[[ModuleCall], None]
 def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
     """Run a network in eval mode, and give `record` each call of a module at its end.
 
-    Raises LabError for an operator of unknown cost, for a layer that computes outside torch, for
-    modules of TorchScript, and for an input that does not fit.
+    Raises LabError for an operator of unknown cost, for a module that computes outside torch, for
+    modules of TorchScript, for an input that does not fit, and, but for a network with a module
+    marked `conditional`, where numbers computed from the input decide what is computed. One thing
+    goes unseen: what a module computes outside torch and then adds to numbers of torch's.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         problem = f"what a {type(model).__name__} computes in TorchScript cannot be counted"
@@ -68,7 +70,7 @@ def count_calls(model: nn.Module, x: Tensor, record: Record) -> Tensor:
 
 @contextmanager
 def _counting(model: nn.Module, record: Record) -> Iterator[None]:
-    counter = _Counter(record)
+    counter = _Counter(record, is_conditional(model))
     hooks = [
         hook
         for name, module in model.named_modules()
@@ -101,7 +103,7 @@ class _Open:
 
     name: str
     opaque: bool  # it, or one around it, says itself what it costs
-    origins: Origins | None  # of a leaf's tensors, so that work outside torch is noticed
+    origins: Origins  # of its tensors, so that work outside torch is noticed
     cost: Cost = field(default_factory=Cost)
     written: int = 0
 
@@ -113,16 +115,18 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _should_skip_dynamo(cls) -> bool:
         return False  # torch's way of skipping it imports all of it first, which takes seconds
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, conditional: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.record = record
+        self.record, self.conditional = record, conditional
         self.open: list[_Open] = []
 
     def hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
-        """Hooks on a module, called where its calls begin and end."""
-        yield module.register_forward_pre_hook(
-            lambda module, *inputs: self._begin(name, module, inputs), with_kwargs=True
-        )
+        """Hooks on a module, called where its calls begin and end: around all other hooks."""
+
+        def begin(module: nn.Module, *inputs: object) -> None:
+            self._begin(name, module, inputs)
+
+        yield module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)
         yield module.register_forward_hook(
             lambda module, args, kwargs, output: self._end(
                 name, module, (*args, *kwargs.values()), output
@@ -133,17 +137,18 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _begin(self, name: str, module: nn.Module, inputs: object) -> None:
         inside = bool(self.open) and self.open[-1].opaque
         opaque = inside or isinstance(module, HasCost)
-        watched = is_leaf(module) and not opaque
-        self.open.append(_Open(name, opaque, Origins(module, inputs) if watched else None))
+        self.open.append(_Open(name, opaque, Origins(module, inputs)))
 
     def _end(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         call, around = self.open[-1], self.open[:-1]
-        if call.origins and call.origins.is_foreign(output):
+        if not call.opaque and call.origins.is_foreign(output):
             raise LabError(f"layer {name} computes outside torch, at a cost unknown", REMEDY)
         if not (around and around[-1].opaque):
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
                 call.written = sum(t.numel() for t in tree_leaves(output) if isinstance(t, Tensor))
+                for outer in around:
+                    outer.origins.note(name, inputs, output)
             self.record(ModuleCall(name, module, inputs, output, call.cost, call.written))
         self.open.pop()
 
@@ -157,15 +162,23 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call, kwargs = self.open[-1], kwargs or {}
         if call.opaque:
             return func(*args, **kwargs)
+        self._check_decision(func, args)
         counted = rule(func) if _dense(args) else None
         if counted is None:
             return self._in_parts(func, args, kwargs)
         output = func(*args, **kwargs)
         call.cost += counted(args, output)
         call.written += written(func, output)
-        if call.origins:
-            call.origins.note(func._schema.name.removeprefix("aten::"), (args, kwargs), output)
+        for around in self.open:
+            around.origins.note(func._schema.name.removeprefix("aten::"), (args, kwargs), output)
         return output
+
+    def _check_decision(self, func: OpOverload, args: tuple[Any, ...]) -> None:
+        if self.conditional or not reads(func, args):
+            return
+        if self.open[0].origins.depends_on_input(args):
+            problem = f"what layer {self.open[-1].name} computes depends on the image ({func})"
+            raise LabError(problem, "mark it conditional = True, and use mean_cost(model, split)")
 
     def _in_parts(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -129,6 +129,8 @@ FREE = RESAMPLED | frozenset(
         *("nonzero", "_local_scalar_dense"),
     }
 )
+# The tags of operators that give Python a number, or a tensor as long as their operands say.
+READING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 @cache
@@ -159,6 +161,13 @@ def written(operator: OpOverload, output: Tensor | tuple[Tensor, ...]) -> int:
 def _fills_a_map(operator: OpOverload) -> bool:
     name = _name(operator)
     return name in NEW_MAPS or name in RESAMPLED or torch.Tag.reduction in operator.tags
+
+
+def reads(operator: OpOverload, args: Arguments) -> bool:
+    """Whether an operator tells Python, by a number or a length, what its operands hold."""
+    if operator is torch.ops.aten.index.Tensor:  # by whole numbers, there is a row for each
+        return any(rows is not None and not rows.dtype.is_signed for rows in args[1])
+    return not READING.isdisjoint(operator.tags)
 
 
 def _name(operator: OpOverload) -> str:

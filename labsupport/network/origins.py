@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
 UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided"})
@@ -23,13 +24,14 @@ class Origin(IntEnum):
 class Origins:
     """The origins of the tensors in one call of a module, by their memory.
 
-    A tensor computed from the input and from one that existed before the call is of the input; so
-    is what torch adds to a tensor of foreign numbers only if the input itself takes part.
+    A tensor computed from the input and from one that existed before the call is of the input. For
+    torch the latter looks like foreign numbers: so a sum of the input and of numbers that another
+    library computed passes as the input's.
     """
 
     def __init__(self, module: nn.Module, inputs: object) -> None:
         self.of: dict[int, Origin] = {}
-        self.kept: list[torch.UntypedStorage] = []  # so that no memory is used anew meanwhile
+        self.known: list[StorageWeakRef] = []  # no other tensor takes the place of one in `of`
         self._set([*module.parameters(), *module.buffers()], Origin.CONSTANT)
         self._set(inputs, Origin.INPUT)
 
@@ -44,6 +46,10 @@ class Origins:
             origin = min(origins, default=Origin.CONSTANT)
         self._set(output, origin)
 
+    def depends_on_input(self, tensors: object) -> bool:
+        """Whether one of the tensors is the input, or was computed from it."""
+        return any(self._origin(storage) is Origin.INPUT for storage in _storages(tensors))
+
     def is_foreign(self, output: object) -> bool:
         """Whether one of the tensors in what a module gives holds foreign numbers."""
         return any(self._origin(storage) is Origin.FOREIGN for storage in _storages(output))
@@ -54,7 +60,7 @@ class Origins:
     def _set(self, tensors: object, origin: Origin) -> None:
         for storage in _storages(tensors):
             self.of[storage._cdata] = origin
-            self.kept.append(storage)
+            self.known.append(StorageWeakRef(storage))  # type: ignore[no-untyped-call]
 
 
 def _storages(values: object) -> Iterator[torch.UntypedStorage]:

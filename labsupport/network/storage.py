@@ -45,10 +45,12 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     """The network that `save` wrote, in eval mode; torch's random state stays as it was.
 
     Classes and functions are imported by their names, no code of the file runs. Raises LabError
-    for a file that is missing, damaged, of another kind or of a newer version.
+    for a file that is missing, damaged, of another kind or of a newer version, and for a device
+    that this machine does not have.
     """
     path = Path(path)
     _header(path)
+    _check_device(device)
     try:
         parts, header = read_tensors(path)
         unusual = header["tensors"]
@@ -70,7 +72,11 @@ def read_about(path: Path | str) -> dict[str, Any]:
 
     Reads the header only: tensors and checksum are not looked at. Raises LabError as `load` does.
     """
-    return dict(restore(_header(Path(path))["about"]))
+    header = _header(path := Path(path))
+    try:
+        return dict(restore(header["about"]))
+    except UNREADABLE as error:
+        raise _damaged(path, error) from None
 
 
 def file_bytes(network: nn.Module) -> int:
@@ -126,6 +132,13 @@ def _header(path: Path) -> dict[str, Any]:
         problem = f"{path} was written by a newer version of the course (format {version})"
         raise LabError(problem, "update this one")
     return header
+
+
+def _check_device(device: torch.device | str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # the latter where torch was built without it
+        raise LabError(f"there is no device {device} here", 'load onto the "cpu"') from None
 
 
 def _damaged(path: Path, error: Exception) -> LabError:

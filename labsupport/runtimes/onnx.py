@@ -8,10 +8,10 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import onnxruntime
 import torch
@@ -27,6 +27,7 @@ from labsupport.runtimes.runtime import Runtime
 
 # The metadata that hold the cost of one example, and what the weights were.
 COST, WEIGHTS = "labs.cost", "labs.weights"
+Stated = TypeVar("Stated", Cost, Weights)
 
 
 class Onnxruntime:
@@ -88,7 +89,7 @@ class OnnxNetwork(nn.Module):
 
     def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
         """As it was counted before the export. Raises LabError where the file does not say."""
-        return Cost(**self._metadata(COST, "what it costs")) * len(x)
+        return self._stated(Cost, COST, "what it costs") * len(x)
 
     def on_threads(self, threads: int) -> OnnxNetwork:
         """A copy with a session of its own. Raises LabError for fewer than one thread."""
@@ -113,13 +114,15 @@ class OnnxNetwork(nn.Module):
 
     @property
     def _weights(self) -> Weights:
-        return Weights(**self._metadata(WEIGHTS, "how many weights it has"))
+        return self._stated(Weights, WEIGHTS, "how many weights it has")
 
-    def _metadata(self, key: str, what: str) -> dict[str, Any]:
+    def _stated(self, kind: Callable[..., Stated], key: str, what: str) -> Stated:
         metadata = self.session.get_modelmeta().custom_metadata_map
-        if key not in metadata:
-            raise LabError(f"the ONNX file does not say {what}", "write it by export_onnx")
-        return dict(json.loads(metadata[key]))
+        try:
+            return kind(**json.loads(metadata[key]))
+        except (KeyError, TypeError, ValueError):  # it is not there, or not as we wrote it
+            problem = f"the ONNX file does not say {what}"
+            raise LabError(problem, "write it by export_onnx") from None
 
 
 def _session(file: Tensor, threads: int) -> onnxruntime.InferenceSession:
@@ -179,7 +182,11 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

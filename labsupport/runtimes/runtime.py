@@ -65,9 +65,17 @@ def runtime_of(network: nn.Module) -> Runtime:
 
 
 def _with_parts_on(network: nn.Module, threads: int) -> nn.Module:
-    """The network, with replicas of those of its modules that another engine than torch runs."""
+    """The network, with replicas of those of its modules that another engine than torch runs.
+
+    A part that stands in several places is one part afterwards too.
+    """
+    replicas = {
+        part: runtime.replica(part, threads)
+        for part in network.modules()
+        if part is not network and (runtime := runtime_of(part)) is not TORCH
+    }
     for module in list(network.modules()):
-        for name, part in module.named_children():
-            if (runtime := runtime_of(part)) is not TORCH:
-                setattr(module, name, runtime.replica(part, threads))
+        for name, part in module._modules.items():  # named_children leaves the second place out
+            if part in replicas:
+                setattr(module, name, replicas[part])
     return network

@@ -1,6 +1,7 @@
 """Sweeps: a list of trials becomes one table, on this machine or on a cluster."""
 
-from labsupport.sweep.analysis import pareto_front, variance_shares
+from labsupport.core.front import pareto_front
+from labsupport.sweep.analysis import variance_shares
 from labsupport.sweep.executors import SCHEDULER, connected, workers
 from labsupport.sweep.grids import whole_numbers
 from labsupport.sweep.networks import Setup, clock_trials

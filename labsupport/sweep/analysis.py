@@ -1,4 +1,4 @@
-"""What a sweep's table says: the front of best trade-offs, and which factor moves a figure."""
+"""What a sweep's table says: which factor moves a figure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ import pandas as pd
 from labsupport.core.errors import LabError
 
 
-def pareto_front(table: pd.DataFrame, cost: str, gain: str) -> pd.DataFrame:
-    """The rows that no other row dominates, cheapest first.
-
-    A row dominates another if it has at most its `cost` and at least its `gain`, and not both
-    equal. Of rows that are equal in both, the first one stays; rows without a figure are left out.
-    """
-    known = table.dropna(subset=[cost, gain])
-    ordered = known.sort_values([cost, gain], ascending=[True, False], kind="stable")
-    best_of_cheaper = ordered[gain].astype(float).cummax().shift(fill_value=float("-inf"))
-    return ordered[ordered[gain] > best_of_cheaper]
-
-
 def variance_shares(
     table: pd.DataFrame, figure: str, factors: Mapping[str, Sequence[str]]
 ) -> pd.Series[float]:
@@ -31,11 +19,14 @@ def variance_shares(
     their values. Besides the factors there are "interaction", what they do only in combination,
     and "residual", the variance among rows that agree in all factors: that between seeds.
     The shares add up to 1; those of a figure that is the same in all rows are NaN.
-    Raises LabError unless every combination has equally many rows.
+    Raises LabError unless every combination has equally many rows, and each of them the figure.
     Source: Fisher 1925, chapter VII.
     """
     columns = [column for group in factors.values() for column in group]
     _check_balance(table, columns)
+    if table[figure].isna().any():
+        problem = f"{table[figure].isna().sum()} of {len(table)} rows have no {figure}"
+        raise LabError(problem, "run what failed again, or choose another figure")
     total = float(((table[figure] - table[figure].mean()) ** 2).sum())
     explained = {name: _between(table, figure, list(group)) for name, group in factors.items()}
     cells = _between(table, figure, columns)

@@ -59,8 +59,8 @@ class Setup:
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that change with anything but a trial's own arguments.
 
-        The code is that of this module and of the recipe's parts, with all that they import; of a
-        model `package.module:function` the trial has the name alone.
+        The code is that of this module and of the recipe's parts, with all that they import. That
+        of a model `package.module:function` belongs to its trials: see `Sweep`.
         """
         recipe = describe(self.recipe)
         modules = {name.partition(":")[0] for name in references(recipe)}

@@ -16,11 +16,13 @@ from tqdm import tqdm
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import append_line
+from labsupport.core.names import NAME
+from labsupport.training.sources import code_fingerprint
 
 Trial = Mapping[str, Any]  # arguments of the function by name, as JSON knows them
 Measured = Mapping[str, Any]  # what it gives back, by column
-Line = dict[str, Any]  # trial, figures, error, seconds
-PARTS = {"trial": dict, "figures": dict, "error": str, "seconds": int | float}  # of a whole line
+Line = dict[str, Any]  # trial, code, figures, error, seconds
+PARTS = {"trial": dict, "code": str, "figures": dict, "error": str, "seconds": int | float}
 RESERVED = ("error", "trial_seconds")  # columns of the table beside arguments and figures
 
 
@@ -30,7 +32,8 @@ class Sweep:
 
     Lines are only ever added, each one whole and on the disk before the next; what a stop has torn
     off, or is damaged, is passed over, so that its trial runs again. A trial is known by its
-    arguments, so a function that changes in anything but these needs another path.
+    arguments, and by the code of what they name as `package.module:function`, so a function that
+    changes in anything else needs another path.
     """
 
     path: Path
@@ -53,9 +56,10 @@ class Sweep:
         wanted = {key_of(trial): dict(trial) for trial in trials}
         ended = {key for key, line in self._lines().items() if not line["error"]}
         missing = [trial for key, trial in wanted.items() if key not in ended]
+        codes = {key_of(trial): code_of(trial) for trial in missing}
         outcomes = _outcomes(function, missing, executor)
         for line in tqdm(outcomes, total=len(missing), unit="trial", disable=not progress):
-            append_line(self.path, json.dumps(line))
+            append_line(self.path, json.dumps(line | {"code": codes[key_of(line["trial"])]}))
         return self.table(wanted.values())
 
     def table(self, trials: Iterable[Trial] | None = None) -> pd.DataFrame:
@@ -68,11 +72,12 @@ class Sweep:
         return pd.DataFrame([_row(lines[key]) for key in keys])
 
     def _lines(self) -> dict[str, Line]:
-        """The last line of each trial by its key."""
+        """The last line of each trial by its key, unless the code that it names has changed."""
         if not self.path.exists():
             return {}
         read = map(_read, self.path.read_bytes().splitlines())
-        return {key_of(line["trial"]): line for line in read if line}
+        lines = {key_of(line["trial"]): line for line in read if line}
+        return {key: line for key, line in lines.items() if line["code"] == code_of(line["trial"])}
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +103,13 @@ def key_of(trial: Trial) -> str:
     except (TypeError, ValueError) as error:
         problem = f"a trial of {dict(trial)} cannot be written down ({error})"
         raise LabError(problem, "give numbers, texts, lists and None") from None
+
+
+def code_of(trial: Trial) -> str:
+    """Digits that change with the code of what a trial names; empty where it names nothing."""
+    texts = [value for value in trial.values() if isinstance(value, str)]
+    modules = {text.partition(":")[0] for text in texts if NAME.fullmatch(text)}
+    return code_fingerprint(modules) if modules else ""
 
 
 def _outcomes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from labsupport.training.optimizers import Grouping
 from labsupport.training.recipe import Recipe
 from labsupport.training.snapshots import Snapshots
 from labsupport.training.sources import code_fingerprint
+
+# Variables that keep libraries from using some of the processor's instructions.
+INSTRUCTION_SETS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -58,13 +62,13 @@ def fit_or_load(
 ) -> Trained:
     """What `fit` gives, trained once and then read back from `folder`.
 
-    The key changes with the given network, the images and what stands beside them, the recipe,
-    the seed, everything else that `fit` is given, the code of all that, torch's version, the device
-    and the number of threads, since each may change the last digits. A file that cannot be read
-    is trained anew. `seconds` and `history` are those of the training that took place. The file's
-    name begins with `name`, by default the network's class. Snapshots are several networks, for
-    `derive` with `snapshots`. Raises LabError for what has no
-    description or cannot be saved, before anything is trained.
+    The key changes with the given network, the images and what stands beside them, the recipe, the
+    seed, everything else that `fit` is given, the code of all that, torch's version, the device,
+    the number of threads and the processor's instructions, since each may change the last digits. A
+    file that cannot be read is trained anew. `seconds` and `history` are those of the training that
+    took place. The file's name begins with `name`, by default the network's class. Snapshots are
+    several networks, for `derive` with `snapshots`. Raises LabError for what has no description or
+    cannot be saved, before anything is trained.
     """
     check_storable(model)
     if isinstance(after_step, Snapshots):
@@ -109,10 +113,14 @@ def derive(
 
     `make` is a function of a module, such as `early_exit.fit_rules`; several networks go into an
     nn.ModuleList. The key changes with the parents, the arguments (images by their values), the
-    code of all that, torch's version, the device and the number of threads. `make` runs from the
-    random state of seed 0. A file that cannot be read is made anew; `seconds` are those of the
-    making that took place. Raises LabError for what has no description or cannot be saved.
+    code of all that, torch's version, the device, the number of threads and the processor's
+    instructions. `make` runs from the random state of seed 0. A file that cannot be read is made
+    anew; `seconds` are those of the making that took place. Raises LabError for what has no
+    description or cannot be saved.
     """
+    if not hasattr(make, "__name__"):
+        problem = f"a {type(make).__name__} has no name to call the file by"
+        raise LabError(problem, "give a function, and its arguments to derive by name")
     device = device_of(parents[0]) if parents else torch.device("cpu")
     key = _key({"make": make, "parents": parents, "arguments": arguments}, device)
     path = Path(folder) / f"{make.__name__}-{key}.safetensors"
@@ -151,6 +159,8 @@ def _key(determines: Mapping[str, object], device: torch.device) -> str:
         "torch": torch.__version__,
         "device": str(device),
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "allowed": {name: os.environ.get(name) for name in INSTRUCTION_SETS},
     }
     text = json.dumps([given, surroundings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

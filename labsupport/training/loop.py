@@ -82,8 +82,8 @@ def fit(
     `after_step(model, step)` is called without gradients after every optimizer step, counted
     from 1. `score(model, splits.val)` says how good an epoch is, validation accuracy by default;
     a recipe may keep the last epoch instead; NaN is the worst score. `progress` shows a bar. For
-    modules to be left in eval mode see `train_epoch`. Raises LabError when the loss becomes NaN or
-    infinite.
+    modules to be left in eval mode see `train_epoch`. Raises LabError when a loss, the objective's
+    or the one reported, becomes NaN or infinite.
     """
     started = time.perf_counter()
     _check_parts(splits, recipe)
@@ -102,7 +102,6 @@ def fit(
             drawn = splits.train.training_batches(recipe.batch_size, generator)
             batches = (recipe.prepare(batch, generator) for batch in drawn)
             train = train_epoch(model, batches, optimizer, scheduler, objective)
-            _check_loss(train.loss)
             row = {"epoch": epoch, "train_loss": train.loss, "train_accuracy": train.accuracy}
             row |= _validate(model, splits.val, score)
             rows.append(row | {"epoch_seconds": time.perf_counter() - begun})
@@ -138,11 +137,12 @@ def train_epoch(
 
     What is reported is the plain cross-entropy of the logits that `objective` gives back. Sums
     stay on the device until the end, so that no step waits for a number. A last batch of a single
-    example is left out: batch normalization has no variance of one value.
+    example is left out: batch normalization has no variance of one value. Raises LabError when a
+    loss, the objective's or the one reported, becomes NaN or infinite.
     """
     if not model.training:
         model.train()
-    loss_sum, correct, seen = torch.zeros(()), torch.zeros(()), 0
+    loss_sum, correct, descended, seen = *torch.zeros(3), 0
     for batch in batches:
         batch = Batch(*batch)
         if len(batch.y) == 1 and seen:
@@ -154,9 +154,12 @@ def train_epoch(
         if scheduler:
             scheduler.step()
         logits = logits.detach()
+        descended = descended + loss.detach()
         loss_sum = loss_sum + cross_entropy(logits, labels, reduction="sum")
         correct = correct + (logits.argmax(1) == labels).sum()
         seen += len(labels)
+    for total in (descended.item(), loss_sum.item()):
+        _check_loss(total)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
 
 

@@ -29,7 +29,8 @@ Objective = Callable[[nn.Module, Batch], Step]
 class CrossEntropy:
     """Cross-entropy in nats with the labels, smoothed (Szegedy et al. 2016, section 7) or plain.
 
-    Raises LabError for a smoothing outside [0, 1).
+    Raises LabError for a smoothing outside [0, 1), and, when called, for a label that the network
+    has no output for.
     """
 
     label_smoothing: float = 0.0
@@ -41,7 +42,11 @@ class CrossEntropy:
     def __call__(self, model: nn.Module, batch: Batch) -> Step:
         """The loss of a batch."""
         logits = model(batch.x)
-        loss = cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+        try:
+            loss = cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+        except IndexError:  # on the CPU; a GPU would have to be waited for
+            problem = f"labels up to {batch.y.max()} for {logits.shape[1]} outputs"
+            raise LabError(problem, "number the classes from 0, with an output for each") from None
         return Step(loss, logits, batch.y)
 
 

@@ -35,10 +35,18 @@ class AdamW:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with (Nesterov) momentum (Sutskever et al. 2013, section 2)."""
+    """Stochastic gradient descent with (Nesterov) momentum (Sutskever et al. 2013, section 2).
+
+    Raises LabError for a negative momentum, or Nesterov's without any.
+    """
 
     momentum: float = 0.9
     nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        if self.momentum < 0 or (self.nesterov and self.momentum == 0):
+            problem = f"SGD with a momentum of {self.momentum}"
+            raise LabError(problem, "give one above 0, or SGD(momentum=0, nesterov=False)")
 
     def __call__(
         self, groups: list[ParameterGroup], lr: float, weight_decay: float

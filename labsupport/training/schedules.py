@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from labsupport.core.errors import LabError
 
@@ -44,8 +45,9 @@ class Constant:
 class Cyclic:
     """A cosine from the recipe's rate to zero, started anew `cycles` times.
 
-    The network at the end of a cycle is one of a snapshot ensemble (Huang et al. 2017, equation 2;
-    the restarts are those of Loshchilov and Hutter 2017): see `Snapshots`.
+    Where the steps do not divide evenly, some cycles are a step longer than others. The network at
+    the end of a cycle is one of a snapshot ensemble (Huang et al. 2017, equation 2; the restarts
+    are those of Loshchilov and Hutter 2017): see `Snapshots`.
     Raises LabError for less than one cycle, or, when called, for fewer steps than cycles.
     """
 
@@ -55,16 +57,15 @@ class Cyclic:
         if self.cycles < 1:
             raise LabError(f"{self.cycles} cycles", "give at least one")
 
-    def __call__(self, optimizer: Optimizer, steps: int) -> CosineAnnealingWarmRestarts:
+    def __call__(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """The scheduler of an optimizer, called after each of the steps."""
-        return CosineAnnealingWarmRestarts(optimizer, T_0=self._length(steps))
+        lengths = [end - start for start, end in pairwise((0, *self.ends(steps)))]
+        shares = [step / length for length in lengths for step in range(length)]
+        factors = [(math.cos(math.pi * share) + 1) / 2 for share in shares]
+        return LambdaLR(optimizer, lambda step: factors[step] if step < steps else 0.0)
 
     def ends(self, steps: int) -> tuple[int, ...]:
         """The number of the last step of each cycle, counted from 1."""
-        length = self._length(steps)
-        return tuple(min(cycle * length, steps) for cycle in range(1, self.cycles + 1))
-
-    def _length(self, steps: int) -> int:
         if steps < self.cycles:
             raise LabError(f"{self.cycles} cycles in {steps} steps", "train longer")
-        return math.ceil(steps / self.cycles)
+        return tuple(steps * cycle // self.cycles for cycle in range(1, self.cycles + 1))

@@ -46,7 +46,7 @@ def sweeps(tmp_path_factory):
 
 def written(path, count):
     lines = (
-        {"trial": trial, "figures": figures(**trial), "error": "", "seconds": 1.5}
+        {"trial": trial, "code": "", "figures": figures(**trial), "error": "", "seconds": 1.5}
         for trial in trials(count)
     )
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))

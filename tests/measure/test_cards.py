@@ -1,11 +1,14 @@
 """The clocked columns of a scorecard from times that are known, the counted ones by hand."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.data import load
+from labsupport.data import Split, load
 from labsupport.measure.anchor import ANCHOR
 from labsupport.measure.cards import clocked_columns, measure
 from labsupport.measure.clocking import Clocking, Turn
@@ -94,3 +97,35 @@ def test_counted_columns_of_networks_conditional_or_not(splits, nets):
     alike = (base == branchy).double().mean().item()
     assert figures["branchy"]["agreement"] == pytest.approx(alike)
     assert figures["base"]["agreement"] == 1
+
+
+class ByBrightness(nn.Module):
+    """Dark images take much memory; of bright ones nothing is trained."""
+
+    conditional = True
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rules", torch.ones(784, 10))
+        self.rest = nn.Sequential(nn.Flatten(), nn.Linear(784, 5000), nn.Linear(5000, 10))
+
+    def all_logits(self, x):
+        return [x.flatten(1) @ self.rules, self.rest(x)]
+
+    def forward(self, x):
+        cheap, dear = torch.zeros(len(x), 10), x.mean((1, 2, 3)) < 0.5
+        cheap[~dear] = x[~dear].flatten(1) @ self.rules
+        cheap[dear] = self.rest(x[dear]) if dear.any() else cheap[dear]
+        return cheap
+
+
+def test_memory_of_a_conditional_network_is_that_of_the_image_that_takes_most(splits):
+    bright, dark = torch.ones(17, 1, 28, 28), torch.zeros(3, 1, 28, 28)
+    part = Split(torch.cat([bright, dark]), torch.zeros(20, dtype=torch.int64))
+    images = replace(splits, train=part, val=part, test=part)
+    figures = measure({"net": ByBrightness()}, images, large_batch=8, train_batch=8, rounds=2)
+    hidden = 4 * 5000
+    weights = figures["net"]["resident_bytes"]
+    assert weights + hidden < figures["net"]["memory_infer_bytes"] < weights + 2 * hidden
+    # The first image leaves by rules, which have no gradient; the rest has one.
+    assert figures["net"]["memory_train_bytes"] > 3 * weights

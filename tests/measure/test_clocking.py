@@ -318,3 +318,15 @@ def test_moving_mean_and_deviation(net):
     assert smooth["std_ms"].iloc[-1] == pytest.approx(2.5**0.5)
     with pytest.raises(LabError, match="window of 13"):
         moving(traced, window=13)
+
+
+def test_no_images_cannot_be_timed(net):
+    x = torch.zeros(2, 16)
+    for time in (
+        lambda: clock({"net": net}, x[:0]),
+        lambda: batch_sweep(net, x, []),
+        lambda: batch_sweep(net, x, [0]),
+        lambda: time_each_image(net, x[:0]),
+    ):
+        with pytest.raises(LabError, match=r"without images|nothing to clock|no image"):
+            time()

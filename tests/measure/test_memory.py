@@ -177,3 +177,28 @@ def test_an_input_that_does_not_fit_is_one_line(mlp):
 def test_the_profiler_prints_nothing(mlp, capfd):
     inference_peak(mlp, batch(1)[0])
     assert capfd.readouterr() == ("", "")
+
+
+class TwoExits(nn.Module):
+    """Scores that nothing trains, of the image itself, and a network behind them."""
+
+    def __init__(self, rest: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("rules", torch.ones(64, 10))
+        self.rest = rest
+
+    def all_logits(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x @ self.rules, self.rest(x)]
+
+
+def test_an_exit_that_cannot_be_trained_takes_no_part_in_a_step(mlp):
+    x, y = batch(8)
+    plain, with_rules = training_peak(mlp, x, y), training_peak(TwoExits(mlp), x, y)
+    assert with_rules.optimizer == plain.optimizer
+    assert with_rules.weights == plain.weights + 4 * 64 * 10
+    assert plain.transient <= with_rules.transient <= plain.transient + 8 * 1000
+
+
+def test_a_step_of_a_network_that_nothing_trains_is_refused(mlp):
+    with pytest.raises(LabError, match="no loss has a gradient"):
+        training_peak(mlp.requires_grad_(False), *batch(2))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_networks import Calls, OneHead, Residual, Twice, mixed, mlp
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from labsupport.core.errors import LabError
@@ -432,3 +433,102 @@ def test_a_layer_that_computes_outside_torch_is_named(function):
 )
 def test_a_layer_that_computes_nothing_or_in_torch_alone_is_not_refused(function):
     cost(nn.Sequential(Calls(function)), (4,))
+
+
+class InNumpyFirst(nn.Module):
+    """A product in NumPy, then a layer of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(in_numpy(x))
+
+
+def test_a_module_that_computes_outside_torch_before_its_layers_is_named():
+    net = nn.Sequential(nn.ReLU(), nn.Sequential(InNumpyFirst()))
+    with pytest.raises(LabError, match=r"layer 1\.0 computes outside torch"):
+        cost(net, (4,))
+
+
+class StatedInNumpy(nn.Module):
+    """Computes outside torch, and says what it costs."""
+
+    def forward(self, x):
+        return in_numpy(x)
+
+    def forward_cost(self, x, output):
+        return Cost(fp_macs=x.numel() * 3)
+
+
+class IntoPrepared(nn.Module):
+    """A layer that writes into memory made ready for it, and gives nothing back itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.fill = Calls(lambda both: (both[1].copy_(both[0] @ B), None)[1])
+
+    def forward(self, x):
+        out = x.new_empty(len(x), 3)
+        self.fill((x, out))
+        return out
+
+
+@pytest.mark.parametrize("net", [nn.Sequential(StatedInNumpy(), nn.ReLU()), IntoPrepared()])
+def test_what_is_stated_or_written_by_a_layer_inside_is_not_foreign(net):
+    assert cost(net, (4,)).fp_macs == 4 * 3
+
+
+def test_feature_maps_are_not_kept_until_the_end():
+    maps = []
+    look = Calls(lambda x: (maps.append(StorageWeakRef(x.untyped_storage())), x)[1])
+    last = Calls(lambda x: (maps.append(maps[0].expired()), x)[1])
+    cost(nn.Sequential(nn.Linear(4, 4), look, nn.Linear(4, 4), last), (4,))
+    assert maps[1]
+
+
+class ByNumbers(nn.Module):
+    """One way for bright images, another for dark ones; `decide` says how it tells them apart."""
+
+    def __init__(self, decide):
+        super().__init__()
+        self.decide, self.cheap, self.dear = decide, nn.Linear(4, 2), mlp(4, 8, 2)
+
+    def forward(self, x):
+        return self.dear(x) if self.decide(x) else self.cheap(x)
+
+
+DECISIONS = [
+    lambda x: x.mean() > 0.5,
+    lambda x: len(x[x > 0.5]),
+    lambda x: len(torch.masked_select(x, x > 0.5)),
+    lambda x: len(x.relu().nonzero()),
+    lambda x: torch.equal(x, x.abs()),
+]
+
+
+@pytest.mark.parametrize("decide", DECISIONS)
+def test_a_network_that_decides_by_its_image_is_named_unless_it_says_so(decide):
+    net = nn.Sequential(ByNumbers(decide))
+    for count in (lambda: cost(net, (4,)), lambda: mean_cost(net, split(shape=(4,)))):
+        with pytest.raises(LabError, match=r"what layer 0 computes depends on the image.*condit"):
+            count()
+    net[0].conditional = True
+    bright = Split(torch.tensor([[1.0] * 4, [-1.0] * 4]), torch.zeros(2, dtype=torch.int64))
+    assert mean_cost(net, bright, 1).fp_macs == (4 * 8 + 8 * 2 + 4 * 2) / 2
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [lambda x: A.mean() > 0.5, lambda x: x.shape[0] > 3, lambda x: len(x[:, torch.tensor([1])])],
+)
+def test_a_network_that_decides_by_anything_else_is_not_refused(decide):
+    cost(ByNumbers(decide), (4,))
+
+
+def test_a_hook_of_ones_own_is_part_of_its_module():
+    net = mlp(4, 3)
+    net.register_forward_pre_hook(lambda _, inputs: (inputs[0] + inputs[0],))
+    net.register_forward_hook(lambda *call: call[-1] + call[-1])
+    assert cost(net, (4,)) == Cost(fp_macs=12, additions=3 + 4 + 3)

@@ -274,6 +274,20 @@ def test_a_file_of_a_newer_version_says_so(path):
             read(path)
 
 
+def test_a_header_without_what_is_said_about_it_is_refused(path):
+    save(small(), path)
+    rewritten(path, lambda header: header.pop("about"))
+    with pytest.raises(LabError, match="holds no network that can be read"):
+        read_about(path)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nothing"])
+def test_a_device_that_is_not_there_is_not_the_files_fault(path, device):
+    save(small(), path)
+    with pytest.raises(LabError, match=f"there is no device {device} here"):
+        load(path, device)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -68,7 +68,7 @@ def test_no_thread_is_refused(path):
         OnnxNetwork(path, threads=0)
 
 
-def test_a_network_that_cannot_be_exported_is_refused_and_leaves_no_file(tmp_path):
+def test_a_network_that_cannot_be_exported_is_refused_and_leaves_no_file(tmp_path, capfd):
     class Deciding(nn.Module):
         def forward(self, x):
             return x if x.sum() > 0 else -x
@@ -76,6 +76,7 @@ def test_a_network_that_cannot_be_exported_is_refused_and_leaves_no_file(tmp_pat
     with pytest.raises(LabError, match="Deciding cannot be exported"):
         export_onnx(Deciding(), SHAPE, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 class Written(nn.Module):
@@ -122,3 +123,16 @@ def test_a_file_without_its_cost_can_be_run_but_not_counted(path, tmp_path):
     assert network(torch.zeros(1, *SHAPE)).shape == (1, 10)
     with pytest.raises(LabError, match="does not say what it costs"):
         cost(network, SHAPE)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "3", '{"speed": 1}', "null"])
+def test_damaged_words_about_the_cost_are_as_if_they_were_not_there(path, tmp_path, content):
+    damaged = onnx.load(path)
+    for entry in damaged.metadata_props:
+        entry.value = content
+    onnx.save(damaged, tmp_path / "damaged.onnx")
+    network = OnnxNetwork(tmp_path / "damaged.onnx")
+    with pytest.raises(LabError, match="does not say what it costs"):
+        cost(network, SHAPE)
+    with pytest.raises(LabError, match="does not say how many weights"):
+        _ = network.weight_bits

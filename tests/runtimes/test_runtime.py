@@ -52,6 +52,15 @@ def test_a_part_in_another_engine_has_the_threads_of_the_clock(networks):
     torch.testing.assert_close(replica(x), network(x))
 
 
+def test_a_part_that_stands_in_two_places_is_one_part_in_the_copy_too(networks):
+    part = networks["onnxruntime"]
+    network = nn.ModuleDict({"first": nn.Sequential(part), "second": part})
+    network.again = part
+    replica = TORCH.replica(network, 2)
+    assert replica["first"][0] is replica["second"] is replica.again is not part
+    assert replica.again.session.get_session_options().intra_op_num_threads == 2
+
+
 def test_what_cannot_be_copied_is_refused_in_a_sentence():
     net = nn.Linear(2, 2)
     net.computed = net.weight * 2

@@ -223,3 +223,22 @@ def test_a_figure_named_like_something_else_is_an_error(sweep, name):
 def test_the_same_trial_twice_runs_once(sweep):
     assert len(sweep.run(area, [TRIALS[0], TRIALS[0]])) == 1
     assert len(sweep.path.read_text().splitlines()) == 1
+
+
+def test_a_trial_whose_own_code_has_changed_runs_again(sweep, tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text("WIDTH = 1")
+    (tmp_path / "my_other_nets.py").write_text("WIDTH = 2")
+    monkeypatch.syspath_prepend(tmp_path)
+    trials = [{"model": name} for name in ("mlp", "my_nets:net", "my_other_nets:net")]
+    called = []
+
+    def trial(model):
+        called.append(model)
+        return {"calls": len(called)}
+
+    assert list(sweep.run(trial, trials)["calls"]) == [1, 2, 3]
+    assert list(sweep.run(trial, trials)["calls"]) == [1, 2, 3]
+    (tmp_path / "my_nets.py").write_text("WIDTH = 3")
+    assert list(sweep.table()["model"]) == ["mlp", "my_other_nets:net"]
+    assert list(sweep.run(trial, trials)["calls"]) == [1, 4, 3]
+    assert called[3:] == ["my_nets:net"]

@@ -3,6 +3,7 @@ import importlib
 import sys
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -171,6 +172,19 @@ def test_the_key_changes_with_images_code_and_threads(tmp_path, splits, monkeypa
     assert files() == 7
 
 
+def test_the_key_changes_with_the_processors_instructions(tmp_path, splits, monkeypatch):
+    def files():
+        fit_or_load(splits=splits, folder=tmp_path, **BASE)
+        return len(list(tmp_path.iterdir()))
+
+    assert files() == 1
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    assert files() == 2
+    for number, name in enumerate(cache.INSTRUCTION_SETS, 3):
+        monkeypatch.setenv(name, "less")
+        assert files() == number
+
+
 def test_the_key_changes_with_nothing_else(tmp_path, splits):
     twin = {"model": copy.deepcopy(net()).eval(), "objective": Weighted(1.0, net(1).eval())}
     torch.rand(1)
@@ -334,3 +348,12 @@ def test_many_may_train_the_same_network_at_once(tmp_path, splits):
         thread.join()
     assert len(results) == 4
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_function_without_a_name_is_refused(tmp_path):
+    with pytest.raises(LabError, match="a partial has no name"):
+        derive(tmp_path, partial(narrower, width=2))
+
+
+def narrower(width):
+    return nn.Linear(width, width)

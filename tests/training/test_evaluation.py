@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from labsupport.core.errors import LabError
 from labsupport.training import evaluate, predict
 
 
@@ -38,3 +39,9 @@ def test_modes_are_restored_after_an_error(model, splits):
 def test_answers_carry_no_gradient(model, splits):
     assert not predict(model, splits.val).requires_grad
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("judge", [evaluate, predict])
+def test_no_images_have_no_accuracy(model, splits, judge):
+    with pytest.raises(LabError, match="no images"):
+        judge(model, splits.test.take(0))

@@ -345,3 +345,23 @@ def test_a_loss_that_is_no_number_is_explained(model, splits, logit, became):
 
     with pytest.raises(LabError, match=f"loss became {became}; lower the learning rate"):
         fit(model, splits, RECIPE, objective=broken)
+
+
+@pytest.mark.parametrize(("value", "became"), [(math.nan, "NaN"), (math.inf, "infinite")])
+def test_an_objective_that_is_no_number_in_the_last_step_is_an_error(model, splits, value, became):
+    recipe, steps = Recipe(2, 16, 0.02, keep="last"), iter(range(1, 10**6))
+    last = recipe.steps(len(splits.train))
+
+    def objective(network, batch):
+        logits = network(batch.x)
+        factor = value if next(steps) == last else 1.0
+        return Step(cross_entropy(logits, batch.y) * factor, logits, batch.y)
+
+    with pytest.raises(LabError, match=f"loss became {became}"):
+        fit(model, splits, recipe, objective=objective)
+
+
+def test_a_label_without_an_output_is_explained(model, splits):
+    splits = replace(splits, train=Split(splits.train.x, splits.train.y + 1))
+    with pytest.raises(LabError, match="labels up to 2 for 2 outputs"):
+        fit(model, splits, RECIPE)

@@ -61,3 +61,12 @@ def test_frozen_parameters_and_empty_groups_are_left_out():
     assert len(group["params"]) == len(before[1]["params"])
     with pytest.raises(LabError, match="unfreeze"):
         trainable(one_group(model.requires_grad_(False)))
+
+
+@pytest.mark.parametrize("momentum", [0, -0.1])
+def test_nesterovs_momentum_needs_some(momentum):
+    with pytest.raises(LabError, match="nesterov=False"):
+        SGD(momentum)
+    with pytest.raises(LabError, match="momentum of -1"):
+        SGD(-1, nesterov=False)
+    SGD(0, nesterov=False)

@@ -135,15 +135,16 @@ class JointExits:
     """What `fit` descends for a BranchyNet: the weighted sum of all exits' cross-entropies.
 
     One weight per exit, the trunk's last. The trunk's logits are reported. Raises LabError for
-    weights that are negative or all zero, and, when called, for another number of them than there
-    are exits.
+    weights that are negative, infinite, NaN or all zero, and, when called, for another number of
+    them than there are exits.
     """
 
     weights: tuple[float, ...]
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.weights, default=0) < 0 or not any(self.weights):
+        usable = all(0 <= weight < math.inf for weight in self.weights)
+        if not usable or not any(self.weights):
             raise LabError(f"weights {self.weights} of exits", "give weights from 0, one above it")
         CrossEntropy(self.label_smoothing)
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from labsupport.core.errors import LabError
+from labsupport.core.front import pareto_front
 from labsupport.data import Batched
 from labsupport.methods.early_exit.branchy import BranchyNet, entropy
 from labsupport.network.modes import evaluating
@@ -80,7 +81,8 @@ def search_thresholds(
     if not 0 <= floor <= 1:
         raise LabError(f"a floor of {floor}", "give an accuracy from 0 to 1")
     seen = exit_answers(net, split)
-    table = _front(_row(seen, thresholds, costs) for thresholds in _candidates(seen, grid))
+    tried = [_row(seen, thresholds, costs) for thresholds in _candidates(seen, grid)]
+    table = pareto_front(pd.DataFrame(tried), "cost", "accuracy").reset_index(drop=True)
     return _cheapest(table, floor, exits - 1), table
 
 
@@ -89,15 +91,6 @@ def _candidates(seen: ExitAnswers, grid: int) -> Iterable[Thresholds]:
     columns = seen.entropies.T
     most = len(seen.labels) if len(columns) == 1 else grid
     return product(*(_steps(column, most) for column in columns))
-
-
-def _front(rows: Iterable[dict[str, float]]) -> pd.DataFrame:
-    """The rows that no other beats in cost and accuracy, by rising cost; of equals the first."""
-    table = pd.DataFrame(rows).sort_values(
-        ["cost", "accuracy"], ascending=[True, False], kind="stable"
-    )
-    best_before = table["accuracy"].cummax().shift(fill_value=-1.0)
-    return table[table["accuracy"] > best_before].reset_index(drop=True)
 
 
 def _steps(entropies: NDArray[np.float32], most: int) -> list[float]:

@@ -54,7 +54,9 @@ def taylor(split: Batched, batch_size: int = 250) -> Criterion:
 
     Per example the absolute mean over positions of activation times gradient, averaged over
     examples, normalized to length 1 within a layer. Molchanov et al. 2017, section 2.2.
+    Raises LabError for a split without images.
     """
+    _check_images(split)
 
     def scores(model: nn.Module, groups: Sequence[Group]) -> Scores:
         with evaluating(model), torch.enable_grad():
@@ -67,8 +69,9 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
     """The loss with each channel removed, less the loss with all: what the others estimate.
 
     One pass tries `at_once` channels: in it the layers before the gate run once, those behind it
-    once for each channel. Raises LabError for less than one at once.
+    once for each channel. Raises LabError for less than one at once, and for no images.
     """
+    _check_images(split)
     if at_once < 1:
         raise LabError(f"{at_once} channels at once", "take at least 1")
 
@@ -79,6 +82,11 @@ def oracle(split: Batched, batch_size: int = 250, at_once: int = 4) -> Criterion
             }
 
     return scores
+
+
+def _check_images(split: Batched) -> None:
+    if not len(split):
+        raise LabError("there are no images to score channels by", "give at least one")
 
 
 def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -114,6 +115,8 @@ def narrowed(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str, Gr
     """
     chosen = {layer: group_of(layer, groups) for layer in widths}
     for layer, group in chosen.items():
+        if not isinstance(widths[layer], Integral):
+            raise LabError(f"{layer} cannot have {widths[layer]!r} channels", "give a whole number")
         if widths[layer] not in range(1, group.channels + 1):
             problem = f"{layer} has {group.channels} channels, not {widths[layer]}"
             raise LabError(problem, "keep at least one and at most all")

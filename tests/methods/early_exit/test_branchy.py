@@ -9,12 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch, Split, Splits
-from labsupport.methods.early_exit.branchy import (
-    JointExits,
-    attach_branches,
-    entropy,
-    side_branch,
-)
+from labsupport.methods.early_exit.branchy import JointExits, attach_branches, entropy
+from labsupport.methods.early_exit.heads import side_branch
 from labsupport.training import Recipe, Shift, fit
 
 LEAVE_OFTEN = (1.2, 1.0)  # nats; three classes have at most 1.0986
@@ -263,7 +259,7 @@ def test_a_weight_of_zero_leaves_that_branch_untrained(net):
     assert net.segments[0][0].weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("weights", [(), (0, 0), (1, -1)])
+@pytest.mark.parametrize("weights", [(), (0, 0), (1, -1), (math.nan, 1), (1, math.inf)])
 def test_weights_that_train_nothing_or_backwards_are_explained(weights):
     with pytest.raises(LabError, match="weights"):
         JointExits(weights)

@@ -168,3 +168,9 @@ def test_a_group_that_cannot_be_pruned_is_refused(net, split):
 def test_less_than_one_channel_at_once_is_refused(split):
     with pytest.raises(LabError, match="0 channels at once"):
         criteria.oracle(split, at_once=0)
+
+
+@pytest.mark.parametrize("criterion", [criteria.taylor, criteria.oracle])
+def test_scores_of_no_images_are_refused(split, criterion):
+    with pytest.raises(LabError, match="no images"):
+        criterion(split.take(0))

@@ -108,6 +108,12 @@ def test_a_width_that_cannot_be_is_refused_by_name(net, width):
         prune(net, SHAPE, {"0": width}, criteria.l2)
 
 
+@pytest.mark.parametrize("width", [2.0, "2", None])
+def test_a_width_that_is_no_whole_number_is_refused_by_name(net, width):
+    with pytest.raises(LabError, match=f"0 cannot have {width!r} channels"):
+        prune(net, SHAPE, {"0": width}, criteria.l1)
+
+
 def test_a_layer_that_cannot_be_pruned_is_refused_by_name(net):
     with pytest.raises(LabError, match="channels of 7 cannot be removed"):
         prune(net, SHAPE, {"7": 1}, criteria.l2)
