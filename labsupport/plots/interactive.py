@@ -100,10 +100,9 @@ def interactive_front(
     words = f"{len(points)} points; the best by {chosen_by}: {best.iloc[0]}"
     points["_text"] = points["_text"].map(lambda text: textwrap.fill(text, LINE_LENGTH))
     ticks = log_odds(accuracy_ticks(rows[gain].min(), rows[gain].max())).tolist()
+    log = alt.Scale(type="log", nice=False, padding=15)
     place = alt.Chart().encode(
-        alt.X("_cost:Q", title=f"{cost}, log scale")
-        .axis(format="~s")
-        .scale(type="log", nice=False, padding=15),
+        alt.X("_cost:Q", title=f"{cost}, log scale", scale=log).axis(format="~s"),
         alt.Y("_height:Q", title=f"{gain}, log-odds scale")
         .axis(values=ticks, labelExpr=TICK_LABEL)
         .scale(zero=False, padding=15),

@@ -15,20 +15,14 @@ TITLES = {"macs": "MACs", "accuracy": "test accuracy", "latency_b1_ms": "latency
 
 
 def tradeoffs(
-    table: pd.DataFrame,
-    published: pd.DataFrame,
-    *,
-    group: str,
-    label: str | None = None,
-    fmt: str = "o-",
+    table: pd.DataFrame, published: pd.DataFrame, *, group: str, label: str | None = None
 ) -> Figure:
     """Accuracy against MACs, latency against MACs, accuracy against latency, of a sweep.
 
     `table` has a row per network: variant, seed, macs, accuracy, latency_b1_ms and
     latency_b1_iqr_ms. A point is a variant's mean over seeds, with a color per value of `group`;
     its bars are the range of accuracies and the interquartile range of latencies. `label` names a
-    column that is written beside the points, `fmt` is matplotlib's. `published` (macs, accuracy,
-    latency_b1_ms) is drawn in gray.
+    column that is written beside the points. `published` (macs, accuracy, latency_b1_ms) is gray.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11.0, 4.0))
     planes = (("macs", "accuracy"), ("macs", "latency_b1_ms"), ("latency_b1_ms", "accuracy"))
@@ -37,7 +31,7 @@ def tradeoffs(
         _scale(axis, x, y)
         axis.plot(published[x], published[y], "x", color="0.6", label="published")
         for name, part in points.groupby(group, sort=False):
-            _points(axis, part, x, y, fmt, str(name))
+            _points(axis, part, x, y, str(name))
         if label:
             for row in points.to_dict("records"):
                 at = (row[x], row[y])
@@ -60,9 +54,9 @@ def _variants(table: pd.DataFrame, group: str, label: str | None) -> pd.DataFram
     return points.reset_index()
 
 
-def _points(axis: Axes, part: pd.DataFrame, x: str, y: str, fmt: str, name: str) -> None:
+def _points(axis: Axes, part: pd.DataFrame, x: str, y: str, name: str) -> None:
     part = part.sort_values(x)
-    (line,) = axis.plot(part[x], part[y], fmt, markersize=4, linewidth=1, label=name)
+    (line,) = axis.plot(part[x], part[y], "o-", markersize=4, linewidth=1, label=name)
     low, high = part[y] - part[f"{y}_down"], part[y] + part[f"{y}_up"]
     # Not errorbar: its caps and groups take seconds for thousands of points.
     axis.vlines(part[x], low, high, color=line.get_color(), linewidth=1)
