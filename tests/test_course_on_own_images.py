@@ -16,8 +16,7 @@ from labsupport.runs.record import read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 LABS = Path(sys.executable).parent / "labs"
-SHORT = (  # what is trained, swept and clocked is not the point here
-    *("depths=1 4", "widths=16 64", "sides=14 7", "seeds=2"),
+SHORT = (  # what is trained and clocked is not the point here
     *("epochs=2", "mlp_epochs=1", "lenet_epochs=1", "rules_epochs=1", "pruning_epochs=1"),
     *("fit_epochs=1", "branch_epochs=1", "way_epochs=1", "tune_epochs=1", "rounds=6"),
 )
