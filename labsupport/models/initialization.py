@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from torch import nn
 
 from labsupport.core.errors import LabError
+from labsupport.core.randomness import seeded
 
 
 def drawn_anew(network: nn.Module, seed: int) -> nn.Module:
@@ -17,8 +17,7 @@ def drawn_anew(network: nn.Module, seed: int) -> nn.Module:
     `reset_parameters`.
     """
     copied = copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for name, module in copied.named_modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):

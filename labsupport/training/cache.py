@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from labsupport.core.description import Describe, Json, describe, references
 from labsupport.core.errors import LabError
+from labsupport.core.randomness import seeded
 from labsupport.core.tensors import raw_bytes
 from labsupport.data import Splits
 from labsupport.data.streaming import StreamedSplit
@@ -25,7 +26,7 @@ from labsupport.network.calls import device_of
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import check_storable, load, read_about, save
 from labsupport.network.structure import class_name
-from labsupport.training.loop import AfterStep, Score, Trained, fit, seeded
+from labsupport.training.loop import AfterStep, Score, Trained, fit
 from labsupport.training.objectives import Objective
 from labsupport.training.optimizers import Grouping
 from labsupport.training.recipe import Recipe

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -20,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from labsupport.core.errors import LabError
+from labsupport.core.randomness import seeded
 from labsupport.data import Batch, Batched, Splits
 from labsupport.network.modes import evaluating
 from labsupport.training.evaluation import Evaluation, evaluate
@@ -161,14 +161,6 @@ def train_epoch(
     for total in (descended.item(), loss_sum.item()):
         _check_loss(total)
     return Evaluation(loss_sum.item() / seen, correct.item() / seen)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run a block from `seed`; torch's random state outside it stays as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _call_after_steps(optimizer: Optimizer, model: nn.Module, hook: AfterStep | None) -> None:

@@ -43,13 +43,10 @@ def fit_seeds(
     see the same `folder`; data and recipe are sent to them.
     """
     seeds, folder = list(seeds), Path(folder).resolve()
-    train = partial(train_or_load, spec, splits, recipe)
+    trainings = [partial(train_or_load, spec, splits, recipe, seed) for seed in seeds]
     if executor:
-        threads = torch.get_num_threads()
-        futures = [executor.submit(_in_turn, train, seed, folder, threads) for seed in seeds]
-        for future in futures:
-            future.result()
-    return [train(seed, folder, progress) for seed in seeds]
+        _side_by_side(trainings, folder, executor, torch.get_num_threads())
+    return [train(folder, progress) for train in trainings]
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,7 @@ def fit_jobs(
     """
     folder = Path(folder).resolve()
     if executor:
-        futures = [executor.submit(_job_in_turn, job, folder, threads) for job in jobs.values()]
-        for future in futures:
-            future.result()
+        _side_by_side([job.run for job in jobs.values()], folder, executor, threads)
     with on_threads(threads):
         return {name: job.run(folder) for name, job in jobs.items()}
 
@@ -100,15 +95,21 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     return float(series.mean()), float(series.std(ddof=1))
 
 
-def _in_turn(train: Callable[[int, Path], object], seed: int, folder: Path, threads: int) -> None:
+Training = Callable[[Path], object]  # into the cache in a folder
+
+
+def _side_by_side(
+    trainings: Sequence[Training], folder: Path, executor: Executor, threads: int
+) -> None:
+    futures = [executor.submit(_in_turn, train, folder, threads) for train in trainings]
+    for future in futures:
+        future.result()
+
+
+def _in_turn(train: Training, folder: Path, threads: int) -> None:
     """Train into the cache, and give nothing back: a network would have to be pickled."""
     with RANDOM_STATE_LOCK, on_threads(threads):
-        train(seed, folder)
-
-
-def _job_in_turn(job: Job, folder: Path, threads: int) -> None:
-    with RANDOM_STATE_LOCK, on_threads(threads):
-        job.run(folder)
+        train(folder)
 
 
 def _row(result: Trained, splits: Splits[Any]) -> dict[str, float]:

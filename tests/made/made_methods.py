@@ -6,6 +6,7 @@ import torch
 from made_nets import Residual
 from made_rules import toy_images, toy_network
 
+from labsupport.core.randomness import seeded
 from labsupport.data import Splits
 from labsupport.methods import early_exit, pruning, surgery
 from labsupport.methods.distillation import SoftTargets, with_teacher
@@ -14,7 +15,6 @@ from labsupport.methods.pruning import criteria
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit
-from labsupport.training.loop import seeded
 
 IMAGE = (1, 8, 8)
 BRIEF = Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=0.01)

@@ -11,11 +11,11 @@ import torch
 from made_methods import IMAGE, METHODS, NETWORKS, PAIRS, toy_splits
 from torch import nn
 
+from labsupport.core.randomness import seeded
 from labsupport.measure.checks import check_method, check_network
 from labsupport.network.modes import evaluating
 from labsupport.network.storage import save
 from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
-from labsupport.training.loop import seeded
 
 MADE = Path(__file__).parents[1] / "made"
 LOAD_ALL = """

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from labsupport.core.errors import LabError
+from labsupport.core.randomness import seeded
 from labsupport.data import Split, Splits
 from labsupport.methods.early_exit.heads import FirstMaps
 from labsupport.methods.early_exit.rules import Origin, Rules
@@ -17,7 +18,6 @@ from labsupport.network.cutting import cut
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.places import Place
 from labsupport.training import Recipe, Shift, SoftCrossEntropy, fit, predict
-from labsupport.training.loop import seeded
 
 ANSWERS = "answers"  # the network's class shares, beside each image
 
