@@ -4,7 +4,9 @@ Shomron and Weiser 2019, "Spatial correlation and value prediction in convolutio
 networks", generalized to any pattern of computed positions.
 """
 
+from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
+from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
 from labsupport.methods.spatial.patterns import (
     count_ones,
     decode,
@@ -14,16 +16,23 @@ from labsupport.methods.spatial.patterns import (
     patch_grid,
     patterns,
 )
+from labsupport.methods.spatial.sites import Site, sites
 
 __all__ = [
     "Granularity",
     "Mask",
     "Ofmap",
+    "Site",
+    "SpatialLayer",
+    "SpatialNetwork",
     "count_ones",
     "decode",
     "diagonal",
+    "disabled",
     "encode",
     "everything",
     "patch_grid",
     "patterns",
+    "sites",
+    "spatialize",
 ]
