@@ -4,6 +4,7 @@ Shomron and Weiser 2019, "Spatial correlation and value prediction in convolutio
 networks", generalized to any pattern of computed positions.
 """
 
+from labsupport.methods.spatial.codes import PatchCodes, patch_codes
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
@@ -17,11 +18,14 @@ from labsupport.methods.spatial.patterns import (
     patterns,
 )
 from labsupport.methods.spatial.sites import Site, sites
+from labsupport.methods.spatial.statistics import Savings, savings
 
 __all__ = [
     "Granularity",
     "Mask",
     "Ofmap",
+    "PatchCodes",
+    "Savings",
     "Site",
     "SpatialLayer",
     "SpatialNetwork",
@@ -31,8 +35,10 @@ __all__ = [
     "disabled",
     "encode",
     "everything",
+    "patch_codes",
     "patch_grid",
     "patterns",
+    "savings",
     "sites",
     "spatialize",
 ]
