@@ -5,6 +5,7 @@ networks", generalized to any pattern of computed positions.
 """
 
 from labsupport.methods.spatial.codes import PatchCodes, patch_codes
+from labsupport.methods.spatial.greedy import exact_uniform_layers, greedy_uniform_layers
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
@@ -19,8 +20,10 @@ from labsupport.methods.spatial.patterns import (
 )
 from labsupport.methods.spatial.sites import Site, sites
 from labsupport.methods.spatial.statistics import Savings, savings
+from labsupport.methods.spatial.trials import Found, Trial
 
 __all__ = [
+    "Found",
     "Granularity",
     "Mask",
     "Ofmap",
@@ -29,12 +32,15 @@ __all__ = [
     "Site",
     "SpatialLayer",
     "SpatialNetwork",
+    "Trial",
     "count_ones",
     "decode",
     "diagonal",
     "disabled",
     "encode",
     "everything",
+    "exact_uniform_layers",
+    "greedy_uniform_layers",
     "patch_codes",
     "patch_grid",
     "patterns",
