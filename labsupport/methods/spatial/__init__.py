@@ -5,7 +5,8 @@ networks", generalized to any pattern of computed positions.
 """
 
 from labsupport.methods.spatial.codes import PatchCodes, patch_codes
-from labsupport.methods.spatial.greedy import exact_uniform_layers, greedy_uniform_layers
+from labsupport.methods.spatial.exact import exact_search
+from labsupport.methods.spatial.greedy import first_passes, greedy_search
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
@@ -39,8 +40,9 @@ __all__ = [
     "disabled",
     "encode",
     "everything",
-    "exact_uniform_layers",
-    "greedy_uniform_layers",
+    "exact_search",
+    "first_passes",
+    "greedy_search",
     "patch_codes",
     "patch_grid",
     "patterns",

@@ -27,12 +27,12 @@ class Granularity(Enum):
     POSITION = (False, True)
     PATCH = (True, True)
 
-    def shape(self, ofmap: Ofmap, p: int) -> tuple[int, int, int]:
+    def shape(self, ofmap: Ofmap, p: int) -> torch.Size:
         """The shape of a mask's codes: 1 along the axes where all have the same pattern."""
         of_filters, of_places = self.value
         channels, height, width = ofmap
         rows, columns = patch_grid(height, width, p) if of_places else (1, 1)
-        return channels if of_filters else 1, rows, columns
+        return torch.Size((channels if of_filters else 1, rows, columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,7 @@ class Mask:
 
     def granularity(self, ofmap: Ofmap) -> Granularity | None:
         """The first granularity, from coarse to fine, of whose shape the codes are; None: none."""
-        shape = tuple(self.codes.shape)
-        fitting = (g for g in Granularity if g.shape(ofmap, self.p) == shape)
+        fitting = (g for g in Granularity if g.shape(ofmap, self.p) == self.codes.shape)
         return next(fitting, None)
 
     def check(self, ofmap: Ofmap, layer: str) -> None:
@@ -88,7 +87,7 @@ class Mask:
         that is none.
         """
         if self.granularity(ofmap) is None:
-            shapes = ", ".join(str(g.shape(ofmap, self.p)) for g in Granularity)
+            shapes = ", ".join(str(tuple(g.shape(ofmap, self.p))) for g in Granularity)
             problem = f"a mask of shape {tuple(self.codes.shape)} for {layer}"
             raise LabError(problem, f"its ofmap of {ofmap} takes one of {shapes}")
         all_ones = everything(self.p)

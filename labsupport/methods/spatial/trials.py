@@ -15,6 +15,7 @@ from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.spatial.masks import Mask
 from labsupport.methods.spatial.network import SpatialNetwork
+from labsupport.methods.spatial.patterns import everything
 from labsupport.network.cost import predict_with_cost
 
 Choice = Mapping[str, Mask | None]  # a mask by the layer's name; None for no prediction in it
@@ -29,6 +30,9 @@ class Trial:
 
     saved_macs: float
     loss: float
+
+
+NOTHING = Trial(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Trials:
         logits, plain = predict_with_cost(self.network, split, batch_size)
         self.labels = torch.cat([y for _, y in split.batches(batch_size)])
         self.macs, self.right = plain.fp_macs, self._right(logits)
-        self._note("plain", Trial(0.0, 0.0))
+        self._note("plain", NOTHING)
 
     def run(self, stage: str, choice: Choice) -> Trial:
         """One pass with these masks, and none in all other layers."""
@@ -87,3 +91,13 @@ def check_eps(eps: float) -> float:
     if not 0 <= eps < math.inf:
         raise LabError(f"eps of {eps}", "give the accuracy that may be lost, 0.01 for one point")
     return eps
+
+
+def worth(trial: Trial) -> tuple[float, float]:
+    """What to sort by, more is better: what is saved, and among equals what is not lost."""
+    return trial.saved_macs, -trial.loss
+
+
+def or_none(p: int, codes: Tensor) -> Mask | None:
+    """A mask, or none where the codes say that all is computed."""
+    return None if bool((codes == everything(p)).all()) else Mask(p, codes)
