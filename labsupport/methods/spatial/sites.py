@@ -85,7 +85,9 @@ def _relu_behind(graph: fx.GraphModule, name: str, calls: list[fx.Node]) -> fx.N
             return f"it is followed by {where(node)}, not by a ReLU"
         if len(node.users) != 1:
             readers = ", ".join(where(user) for user in node.users) or "nothing"
-            return f"what {where(node)} gives is read by {readers}"
+            is_sum = node.target in ADDITIONS
+            value = "the sum that it is added to" if is_sum else f"what {where(node)} gives"
+            return f"{value} is read by {readers}"
         if shape_of(node) != shape_of(calls[0]):
             return f"{where(node)} spreads it over a larger map"
     raise AssertionError("a traced call has users, until the output has none")

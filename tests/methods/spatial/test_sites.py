@@ -58,7 +58,7 @@ class Odd(nn.Module):
         ("pooled", "it is followed by max_pool2d, not by a ReLU"),
         ("shared", "shared is called 2 times"),
         ("read", "what read gives is read by relu, sigmoid"),
-        ("added", "what add gives is read by relu, add"),
+        ("added", "the sum that it is added to is read by relu, add"),
         ("small", "add spreads it over a larger map"),
         ("last", "it is followed by sigmoid, not by a ReLU"),
     ],
