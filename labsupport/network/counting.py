@@ -146,7 +146,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not (around and around[-1].opaque):
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
-                call.written = sum(t.numel() for t in tree_leaves(output) if isinstance(t, Tensor))
+                leaves = (t for t in tree_leaves(output) if t is not inputs[0])
+                call.written = sum(t.numel() for t in leaves if isinstance(t, Tensor))
                 for outer in around:
                     outer.origins.note(name, inputs, output)
             self.record(ModuleCall(name, module, inputs, output, call.cost, call.written))

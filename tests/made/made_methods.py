@@ -8,7 +8,7 @@ from made_rules import toy_images, toy_network
 
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
-from labsupport.methods import early_exit, pruning, surgery
+from labsupport.methods import early_exit, pruning, spatial, surgery
 from labsupport.methods.distillation import SoftTargets, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
@@ -55,6 +55,11 @@ def rules(model):
     return early_exit.BranchedNetwork(model, place, made.with_margins(margins))
 
 
+def spatialize(model):
+    """The diagonal mask after every ReLU of a convolution."""
+    return spatial.spatialize(model, IMAGE)
+
+
 def distill(model):
     """An epoch with the answers of a teacher drawn by chance."""
     splits = toy_splits()
@@ -73,12 +78,14 @@ METHODS = {
     "distill": distill,
     "branches": branches,
     "rules": rules,
+    "spatialize": spatialize,
     "magnitude": magnitude,
     "without_masks": pruning.without_masks,
     "sparse": pruning.with_sparse_linears,
 }
 # Which methods a network may get next. Masks are made plain before surgery; what leaves early by
-# rules or multiplies sparse matrices is finished, but for its weights.
+# rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
+# and before exits.
 WEIGHTS = ("magnitude", "without_masks", "sparse")
 FOLLOWERS = {
     "prune": tuple(METHODS),
@@ -86,7 +93,8 @@ FOLLOWERS = {
     "without_masks": tuple(METHODS),
     "branches": ("prune", "distill", *WEIGHTS),
     "rules": WEIGHTS,
-    "magnitude": ("distill", *WEIGHTS),
+    "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", *WEIGHTS),
     "sparse": ("without_masks",),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]

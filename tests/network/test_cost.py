@@ -313,6 +313,21 @@ def test_a_module_that_states_its_cost_writes_its_output():
     assert list(layer_costs(Stated(), (4,))["activations"]) == [4, 0]
 
 
+class PassedOn(nn.Module):
+    """Gives back what it gets, and says that this is free."""
+
+    def forward(self, x):
+        return x
+
+    def forward_cost(self, x, output):
+        return Cost()
+
+
+def test_a_module_that_gives_back_its_input_writes_nothing():
+    table = layer_costs(nn.Sequential(nn.Linear(4, 3), PassedOn()), (4,))
+    assert list(table["activations"]) == [3, 0]
+
+
 def test_a_layer_used_twice_computes_twice_and_is_stored_once():
     table = layer_costs(Twice(), (6,))
     assert list(table["macs"]) == [36, 36]

@@ -1,0 +1,52 @@
+"""Spatial masks: zeros behind a ReLU predicted from their neighbors, so as not to be computed.
+
+Shomron and Weiser 2019, "Spatial correlation and value prediction in convolutional neural
+networks", generalized to any pattern of computed positions.
+"""
+
+from labsupport.methods.spatial.codes import PatchCodes, patch_codes
+from labsupport.methods.spatial.exact import exact_search
+from labsupport.methods.spatial.greedy import first_passes, greedy_search
+from labsupport.methods.spatial.layer import SpatialLayer
+from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
+from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
+from labsupport.methods.spatial.patterns import (
+    count_ones,
+    decode,
+    diagonal,
+    encode,
+    everything,
+    patch_grid,
+    patterns,
+)
+from labsupport.methods.spatial.sites import Site, sites
+from labsupport.methods.spatial.statistics import Savings, savings
+from labsupport.methods.spatial.trials import Found, Trial
+
+__all__ = [
+    "Found",
+    "Granularity",
+    "Mask",
+    "Ofmap",
+    "PatchCodes",
+    "Savings",
+    "Site",
+    "SpatialLayer",
+    "SpatialNetwork",
+    "Trial",
+    "count_ones",
+    "decode",
+    "diagonal",
+    "disabled",
+    "encode",
+    "everything",
+    "exact_search",
+    "first_passes",
+    "greedy_search",
+    "patch_codes",
+    "patch_grid",
+    "patterns",
+    "savings",
+    "sites",
+    "spatialize",
+]

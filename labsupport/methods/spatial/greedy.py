@@ -1,0 +1,167 @@
+"""The source's search for masks: targets by themselves, then what they make up, level by level.
+
+Imanuel and Batenkov 2019, "CNN spatial optimizations", section 5.2.2 and appendix 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from labsupport.core.errors import LabError
+from labsupport.data import Batched
+from labsupport.methods.spatial.layer import SpatialLayer
+from labsupport.methods.spatial.masks import Granularity, Mask
+from labsupport.methods.spatial.network import SpatialNetwork
+from labsupport.methods.spatial.patterns import everything, patterns
+from labsupport.methods.spatial.trials import (
+    NOTHING,
+    Found,
+    Trial,
+    Trials,
+    check_eps,
+    or_none,
+    worth,
+)
+
+Options = list[tuple[Tensor, Trial]]  # codes of a layer's mask, and what they do by themselves
+
+
+def greedy_search(
+    network: SpatialNetwork,
+    split: Batched,
+    eps: float,
+    granularity: Granularity,
+    *,
+    p: int = 2,
+    ones: tuple[int, int] | None = None,
+    gt: int = 10,
+    top: int = 4,
+    batch_size: int = 250,
+) -> Found:
+    """Masks that lose at most `eps` of the accuracy on a split (0.01 is a point), by trial passes.
+
+    A target is what has a pattern of its own: a layer, a filter, or a block of `gt` x `gt` patches
+    (the source's granularity threshold; 1 is a single patch). First every pattern is tried in every
+    target, all else computed in full. Then the targets of a filter, and after that the filters of a
+    layer, are put together: each with its best option, each with its second best, and so on, of
+    which the best `top` are kept. Options that lose more than `eps` go, the others are sorted by
+    what they save. At last the layers' best ones together are relaxed: as long as they lose too
+    much, the layer whose option loses most by itself takes its next one that loses less, in the
+    end none. The first that loses no more than `eps` is the answer.
+
+    Raises LabError for a negative eps, a range of `ones` without a pattern, a `gt` or `top` below
+    1, and a split without images.
+    """
+    check_eps(eps)
+    search = _Search(eps, granularity, p, patterns(p, ones).tolist(), gt, top)
+    trials = Trials(network, split, batch_size)
+    layers = trials.network.layers
+    options = {name: _front(search.layer(trials, layer)) for name, layer in layers.items()}
+    while True:
+        choice = {name: or_none(p, of[0][0]) if of else None for name, of in options.items()}
+        left = [name for name, of in options.items() if of]
+        if not left:
+            return trials.found(choice, NOTHING)
+        trial = trials.run("network", choice)
+        if trial.loss <= eps:
+            return trials.found(choice, trial)
+        del options[max(left, key=lambda name: options[name][0][1].loss)][0]
+
+
+def first_passes(
+    network: SpatialNetwork,
+    granularity: Granularity,
+    *,
+    p: int = 2,
+    ones: tuple[int, int] | None = None,
+    gt: int = 10,
+) -> int:
+    """The passes of `greedy_search` on its first level, targets x patterns: nearly all of them.
+
+    Raises LabError as `greedy_search` does.
+    """
+    search = _Search(0.0, granularity, p, patterns(p, ones).tolist(), gt, 1)
+    targets = sum(
+        len(list(search.blocks(layer))) * search.shape(layer)[0]
+        for layer in network.layers.values()
+    )
+    return targets * len(search.codes)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How options are made. Raises LabError for a `gt` or `top` below 1."""
+
+    eps: float
+    granularity: Granularity
+    p: int
+    codes: list[int]
+    gt: int
+    top: int
+
+    def __post_init__(self) -> None:
+        if min(self.gt, self.top) < 1:
+            problem = f"blocks of {self.gt} patches, the best {self.top} options"
+            raise LabError(problem, "give at least 1 of each")
+
+    def shape(self, layer: SpatialLayer) -> torch.Size:
+        return self.granularity.shape(layer.ofmap, self.p)
+
+    def layer(self, trials: Trials, layer: SpatialLayer) -> Options:
+        """What a layer may take."""
+        filters = [self.filter(trials, layer, c) for c in range(self.shape(layer)[0])]
+        return self.together("filters", trials, layer, filters)
+
+    def filter(self, trials: Trials, layer: SpatialLayer, number: int) -> Options:
+        """What a filter may take; the others of the layer, if it is not all of them, are full."""
+        targets = []
+        for rows, columns in self.blocks(layer):
+            tried = []
+            for code in self.codes:
+                codes = torch.full(self.shape(layer), everything(self.p))
+                codes[number, rows, columns] = code
+                tried.append((codes, self.run("targets", trials, layer, codes)))
+            targets.append(self.allowed(tried))
+        return self.together("blocks", trials, layer, targets)
+
+    def blocks(self, layer: SpatialLayer) -> Iterator[tuple[slice, slice]]:
+        """Rows and columns of the patches of each target in a filter."""
+        _, rows, columns = self.shape(layer)
+        for row in range(0, rows, self.gt):
+            for column in range(0, columns, self.gt):
+                yield slice(row, row + self.gt), slice(column, column + self.gt)
+
+    def together(
+        self, stage: str, trials: Trials, layer: SpatialLayer, parts: list[Options]
+    ) -> Options:
+        """The best options of several parts of a mask at once; those of a single part as they are.
+
+        A part with fewer options than others goes on with its last one, one without any is full.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        some = [part for part in parts if part]
+        tried = []
+        for i in range(max(map(len, some), default=0)):
+            chosen = [part[min(i, len(part) - 1)][0] for part in some]
+            codes = torch.stack(chosen).amin(0)  # computed as a whole is the largest code
+            tried.append((codes, self.run(stage, trials, layer, codes)))
+        return self.allowed(tried)[: self.top]
+
+    def run(self, stage: str, trials: Trials, layer: SpatialLayer, codes: Tensor) -> Trial:
+        return trials.run(stage, {layer.name: Mask(self.p, codes)})
+
+    def allowed(self, tried: Options) -> Options:
+        """Those that lose no more than allowed, the one that saves most first."""
+        kept = [one for one in tried if one[1].loss <= self.eps]
+        return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
+
+
+def _front(options: Options) -> Options:
+    """The options that lose less than all before them."""
+    losses = [trial.loss for _, trial in options]
+    return [one for i, one in enumerate(options) if all(losses[i] < x for x in losses[:i])]

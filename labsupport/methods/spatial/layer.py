@@ -1,0 +1,108 @@
+"""The spatial layer: zeros predicted from their neighbors, and what that saves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from labsupport.core.errors import LabError
+from labsupport.methods.spatial.masks import Mask, Ofmap
+from labsupport.network.cost import Cost
+
+
+class SpatialLayer(nn.Module):
+    """Sets to zero, after a ReLU, what a mask predicts to be zero.
+
+    In each patch the positions whose bit is 1 are computed. Where all of them are zero, the others
+    are predicted to be zero, and the convolutions need not compute them. Beyond a ragged edge the
+    map is padded with zeros: a patch whose ones all lie there is always predicted.
+
+    `convolutions` gives the layers that make the ofmap by their names; several, where their maps
+    are added before the ReLU, so that one mask saves in all of them. The layer is called by the
+    first one's name. The network computes and counts its convolutions in full; `forward_cost` takes
+    off what a kernel would not compute. Raises LabError as `Mask.check` does.
+    """
+
+    codes: Tensor
+
+    def __init__(self, convolutions: Mapping[str, nn.Conv2d], ofmap: Ofmap, mask: Mask) -> None:
+        super().__init__()
+        self.names = tuple(convolutions)
+        # In a tuple they are not children of this layer: they have their place in the network.
+        self.convolutions = tuple(convolutions.values())
+        self.ofmap = ofmap
+        self.enabled = True
+        self.set_mask(mask)
+
+    @property
+    def name(self) -> str:
+        """The name of the first convolution."""
+        return self.names[0]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether what is saved depends on the image."""
+        return self.enabled
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one position in all convolutions that make it."""
+        return sum(_inputs_of_a_position(layer) for layer in self.convolutions)
+
+    @property
+    def mask(self) -> Mask:
+        """The mask as it was set."""
+        return Mask(self.p, self.codes)
+
+    def set_mask(self, mask: Mask) -> None:
+        """Take another mask. Raises LabError as `Mask.check` does."""
+        mask.check(self.ofmap, self.name)
+        self.p = mask.p
+        codes = mask.codes.to(self.convolutions[0].weight.device, torch.int32, copy=True)
+        self.register_buffer("codes", codes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps of the same shape (N, C, H, W). Raises LabError for another ofmap."""
+        return x * self.kept(x) if self.enabled else x
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Which elements the mask keeps, bool (N, C, H, W); the others are predicted to be zero.
+
+        Raises LabError for another ofmap.
+        """
+        if x.shape[1:] != self.ofmap:
+            problem = f"{self.name} gives an ofmap of {tuple(x.shape[1:])}, not {self.ofmap}"
+            raise LabError(problem, "give images of the size that the masks were made for")
+        height, width = self.ofmap[1:]
+        computed = self.computed()
+        lives = max_pool2d(x * computed, self.p, ceil_mode=True) != 0
+        spread = lives.repeat_interleave(self.p, -2).repeat_interleave(self.p, -1)
+        return computed | spread[..., :height, :width]
+
+    def computed(self) -> Tensor:
+        """Which positions are always computed, bool (C, H, W)."""
+        height, width = self.ofmap[1:]
+        return self.mask.full(self.ofmap)[:, :height, :width]
+
+    def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
+        """What the convolutions need not compute, with a minus sign: MACs and their biases."""
+        if not self.enabled:
+            return Cost()
+        predicted = output.numel() - int(self.kept(x).sum())
+        biases = sum(layer.bias is not None for layer in self.convolutions)
+        return Cost(fp_macs=-predicted * self.macs, additions=-predicted * biases)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        granularity = self.mask.granularity(self.ofmap)
+        per = granularity.name.lower() if granularity else "?"
+        state = "" if self.enabled else ", disabled"
+        return f"{' + '.join(self.names)}, {self.p} x {self.p} per {per}{state}"
+
+
+def _inputs_of_a_position(layer: nn.Conv2d) -> int:
+    return layer.in_channels // layer.groups * math.prod(layer.kernel_size)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from made_spatial import SHAPE, Residual, by_hand, chain, images, made, mask_by_chance
+from torch.nn import functional as F
+
+from labsupport.core.errors import LabError
+from labsupport.methods.spatial import Granularity, savings, spatialize
+from labsupport.network.cost import cost, mean_cost
+
+
+@torch.no_grad()
+def test_a_row_says_what_a_layer_saves_and_gets_wrong():
+    model, split = made(chain), images()
+    network = spatialize(model, SHAPE)
+    mask = mask_by_chance((4, 7, 6), Granularity.FILTER, 3, ones=(1, 3))
+    network.set_masks({"0": mask})
+    x = F.relu(model[0](split.x))
+    masked, saved = by_hand(x, mask)
+    row = savings(network, split, batch_size=4).layers.iloc[0]
+    assert row["layer"] == "0"
+    assert (row["ofmap"], row["p"], row["granularity"]) == ("4x7x6", 3, "filter")
+    assert row["macs"] == 4 * 7 * 6 * 18
+    assert row["saved_macs"] == pytest.approx(18 * sum(saved) / 9)
+    assert row["saved"] == row["predicted"] == pytest.approx(row["saved_macs"] / row["macs"])
+    assert row["zero"] == pytest.approx((x == 0).double().mean().item())
+    assert row["wrong"] == pytest.approx((masked != x).double().mean().item())
+    assert 0 < row["wrong"] < row["predicted"]
+
+
+@pytest.mark.parametrize("make", [chain, Residual])
+def test_the_whole_network_saves_what_its_cost_lacks(make):
+    model, split = made(make), images()
+    network = spatialize(model, SHAPE)
+    found = savings(network, split)
+    saved = cost(model, SHAPE).fp_macs - mean_cost(network, split).fp_macs
+    assert found.saved_macs == pytest.approx(saved)
+    assert found.all_macs == cost(model, SHAPE).fp_macs
+    linear = sum(p.numel() for p in (model[7] if make is chain else model.head).parameters()) - 3
+    assert found.convolution_macs == found.all_macs - linear
+    assert found.of_convolutions == pytest.approx(saved / found.convolution_macs)
+    assert found.of_all == pytest.approx(saved / found.all_macs)
+    coupled = found.layers.set_index("layer")["convolutions"]
+    assert coupled.sum() == (2 if make is chain else 6)
+
+
+def test_disabled_layers_save_nothing_and_later_ones_see_what_is_left():
+    network, split = spatialize(made(chain), SHAPE), images()
+    both = savings(network, split).layers
+    network.disable("0")
+    second = savings(network, split).layers
+    assert second["saved_macs"][0] == second["wrong"][0] == 0
+    assert second["zero"][0] == both["zero"][0] > 0
+    assert second["saved_macs"][1] != both["saved_macs"][1]
+
+
+def test_looking_leaves_the_network_as_it_was():
+    network, split = spatialize(made(chain), SHAPE).train(), images()
+    network.disable("3")
+    savings(network, split)
+    assert network.training
+    assert [layer.enabled for layer in network.layers.values()] == [True, False]
+    assert not any(layer._forward_pre_hooks for layer in network.layers.values())
+
+
+def test_no_images_are_refused():
+    with pytest.raises(LabError, match="no images"):
+        savings(spatialize(made(chain), SHAPE), images(0))
