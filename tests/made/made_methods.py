@@ -41,6 +41,11 @@ def share(model):
     return sharing.share(model, 2)
 
 
+def hashed(model):
+    """An eighth of the weights as values."""
+    return sharing.hash_weights(model, 1 / 8)
+
+
 def branches(model):
     """A branch behind the first layer, which lets about half of the images leave."""
     place, shape = _first_place(model)
@@ -82,11 +87,12 @@ METHODS = {
     "without_masks": pruning.without_masks,
     "sparse": pruning.with_sparse_linears,
     "share": share,
+    "hashed": hashed,
     "without_codebooks": sharing.without_codebooks,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights.
-WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "without_codebooks")
+WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
@@ -95,7 +101,8 @@ FOLLOWERS = {
     "rules": WEIGHTS,
     "magnitude": ("distill", *WEIGHTS),
     "sparse": ("without_masks",),
-    "share": ("distill", *WEIGHTS),
+    "share": ("distill", "without_codebooks", *WEIGHTS),
+    "hashed": ("distill", *WEIGHTS),
     "without_codebooks": tuple(METHODS),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]

@@ -14,8 +14,7 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.codebooks import Start, Values, cluster, linear
-from labsupport.network.parametrized import make_plain
-from labsupport.network.weights import WEIGHTED
+from labsupport.methods.sharing.layers import chosen, make_weight_plain
 
 MOST_BITS = 8
 
@@ -57,14 +56,8 @@ def share(network: nn.Module, bits: int | Mapping[str, int], start: Start = line
     with fewer of them than centroids, or with weights that are not finite.
     """
     shared = copy.deepcopy(network)
-    layers = {name: m for name, m in shared.named_modules() if isinstance(m, WEIGHTED)}
-    if not layers:
-        raise LabError(f"a {type(network).__name__} has no weights to share", "give one that has")
-    chosen = bits if isinstance(bits, Mapping) else dict.fromkeys(layers, bits)
-    if unknown := [name for name in chosen if name not in layers]:
-        raise LabError(f"there is no layer {unknown[0]}", f"there are {', '.join(layers)}")
-    for name, width in chosen.items():
-        _share(layers[name], name or type(layers[name]).__name__, width, start)
+    for name, layer, width in chosen(shared, bits):
+        _share(layer, name, width, start)
     return shared
 
 
@@ -83,7 +76,7 @@ def without_codebooks(network: nn.Module) -> nn.Module:
     """A copy that answers alike, its weights plain again and each trained by itself."""
     plain = copy.deepcopy(network)
     for name in shared_layers(plain):
-        _make_weight_plain(plain.get_submodule(name))
+        make_weight_plain(plain.get_submodule(name))
     return plain
 
 
@@ -95,7 +88,7 @@ def _share(layer: nn.Module, name: str, bits: int, start: Start) -> None:
     codes = np.zeros(len(values), dtype=np.int16)
     centroids, places = cluster(values[kept], 2**bits, start)
     codes[kept] = places + 1
-    _make_weight_plain(layer)
+    make_weight_plain(layer)
     on_device = torch.from_numpy(codes).view(weight.shape).to(weight.device)
     parametrize.register_parametrization(layer, "weight", Shared(on_device, len(centroids)))
 
@@ -112,17 +105,3 @@ def _check(name: str, values: Values, bits: int) -> None:
     if kept < 2**bits:
         problem = f"layer {name} has {kept} weights other than zero for {2**bits} centroids"
         raise LabError(problem, "give it fewer bits")
-
-
-def _make_weight_plain(layer: nn.Module) -> None:
-    """Keep the weight that a layer has, in a parameter of its own, as frozen as it was."""
-    learns = any(parameter.requires_grad for parameter in _behind_weight(layer).parameters())
-    value = cast(Tensor, layer.weight).detach().clone()
-    make_plain(layer, "weight", nn.Parameter(value, requires_grad=learns))
-
-
-def _behind_weight(layer: nn.Module) -> nn.Module:
-    """What holds the parameters that a weight is, or is computed from."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.get_submodule("parametrizations.weight")
-    return nn.ParameterList([layer.get_parameter("weight")])
