@@ -6,8 +6,6 @@ module (`network`), what is unusual about single tensors (`tensors`), and `about
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,15 @@ from torch import Tensor, nn
 
 from labsupport.core.description import Json, describe, restore
 from labsupport.core.errors import LabError
-from labsupport.core.names import NOTEBOOK, look_up
 from labsupport.core.tensors import (
     UNREADABLE,
-    components,
     read_metadata,
     read_tensors,
     tensors_size,
     write_tensors,
 )
-from labsupport.network.assembly import put_together
-from labsupport.network.structure import Structure, take_apart
+from labsupport.network.parts import UNFIT, check_classes, from_parts, to_parts
+from labsupport.network.structure import take_apart
 
 FORMAT, VERSION = "labsupport network", 1
 
@@ -52,18 +48,8 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     _header(path)
     _check_device(device)
     try:
-        parts, header = read_tensors(path)
-        unusual = header["tensors"]
-        names = [name for name in unusual if "csr" in unusual[name]]
-        dense = {n: t for n, t in parts.items() if n.rpartition(".")[0] not in names}
-        stored = dense | {name: _csr(name, parts, unusual[name]["csr"]) for name in names}
-        slots = {n for record in header["network"].values() for n in _parameters(record)}
-        tensors = {
-            name: _as_it_was(tensor.to(device), unusual.get(name, {}), name in slots)
-            for name, tensor in stored.items()
-        }
-        return put_together(Structure(header["network"], tensors))
-    except (*UNREADABLE, AttributeError, RuntimeError) as error:
+        return from_parts(*read_tensors(path), device)
+    except UNFIT as error:
         raise _damaged(path, error) from None
 
 
@@ -86,38 +72,22 @@ def file_bytes(network: nn.Module) -> int:
 
 def check_storable(network: nn.Module) -> None:
     """Raises LabError for a network that `save` would refuse."""
-    _check_classes(take_apart(network))
+    check_classes(take_apart(network))
 
 
 def _content(
     network: nn.Module, about: Mapping[str, Any] | None
 ) -> tuple[dict[str, Tensor], dict[str, Json]]:
-    structure = take_apart(network)
-    _check_classes(structure)
-    parts: dict[str, Tensor] = {}
-    try:
-        for name, tensor in structure.tensors.items():
-            parts |= components(name, tensor)
-    except ValueError as error:
-        raise LabError(str(error), "keep dense tensors or CSR ones") from None
-    unusual = {name: _unusual(tensor) for name, tensor in structure.tensors.items()}
-    return parts, {
-        "format": FORMAT,
-        "version": VERSION,
-        "torch": torch.__version__,
-        "network": structure.modules,
-        "tensors": {name: marks for name, marks in unusual.items() if marks},
-        "about": describe(dict(about or {})),
-    }
+    parts, description = to_parts(network)
+    first = {"format": FORMAT, "version": VERSION, "torch": torch.__version__}
+    return parts, first | description | {"about": describe(dict(about or {}))}
 
 
-def _check_classes(structure: Structure) -> None:
-    for record in structure.modules.values():
-        module, _, name = record["class"].partition(":")
-        if module in NOTEBOOK or "<locals>" in name:
-            problem = f"{name} is defined in the notebook, the script or a function"
-            raise LabError(problem, "put the class into a module of its own and import it")
-        look_up(record["class"])
+def check_version(path: Path, version: int, newest: int) -> None:
+    """Raises LabError for a file of a newer version than this course reads."""
+    if version > newest:
+        problem = f"{path} was written by a newer version of the course (format {version})"
+        raise LabError(problem, "update this one")
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -128,9 +98,7 @@ def _header(path: Path) -> dict[str, Any]:
         version = int(header["version"])
     except UNREADABLE as error:
         raise _damaged(path, error) from None
-    if version > VERSION:
-        problem = f"{path} was written by a newer version of the course (format {version})"
-        raise LabError(problem, "update this one")
+    check_version(path, version, VERSION)
     return header
 
 
@@ -146,47 +114,3 @@ def _damaged(path: Path, error: Exception) -> LabError:
         return LabError(f"there is no file {path}", "check its name, or save the network again")
     reason = str(error) or type(error).__name__
     return LabError(f"{path} holds no network that can be read: {reason}", "save it again")
-
-
-def _parameters(record: Mapping[str, Json]) -> list[str]:
-    return [name for name in record.get("parameters", {}).values() if name]
-
-
-def _unusual(tensor: Tensor) -> dict[str, Json]:
-    """What the file of a tensor's values does not say."""
-    marks: dict[str, Json] = {}
-    if isinstance(tensor, nn.Parameter) and not tensor.requires_grad:
-        marks["frozen"] = True
-    if tensor.layout == torch.sparse_csr:
-        marks["csr"] = list(tensor.shape)
-    elif _is_permuted(tensor):
-        marks["strides"] = list(tensor.stride())
-    return marks
-
-
-def _is_permuted(tensor: Tensor) -> bool:
-    """Whether values lie densely, in another order than that of the indices: channels last."""
-    usual = torch.empty(tensor.shape, device="meta").stride()
-    return usual != tensor.stride() == torch.empty_like(tensor, device="meta").stride()
-
-
-def _csr(name: str, parts: Mapping[str, Tensor], shape: list[int]) -> Tensor:
-    rows, columns, values = (
-        parts[f"{name}.{part}"] for part in ("crow_indices", "col_indices", "values")
-    )
-    with warnings.catch_warnings():  # torch says that its CSR tensors are a beta feature
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(rows, columns, values, shape, check_invariants=True)
-
-
-def _as_it_was(tensor: Tensor, marks: Mapping[str, Json], is_parameter: bool) -> Tensor:
-    if "strides" in marks:
-        strides = marks["strides"]
-        last = sum((n - 1) * s for n, s in zip(tensor.shape, strides, strict=True))
-        if min(strides) < 1 or last != math.prod(tensor.shape) - 1:
-            raise ValueError(f"strides {strides}")
-        empty = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
-        tensor = empty.copy_(tensor)
-    if not is_parameter:
-        return tensor
-    return nn.Parameter(tensor, requires_grad="frozen" not in marks)

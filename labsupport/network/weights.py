@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that multiply by `weight`
+
 
 @runtime_checkable
 class HasWeights(Protocol):

@@ -8,7 +8,7 @@ from made_rules import toy_images, toy_network
 
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
-from labsupport.methods import early_exit, pruning, spatial, surgery
+from labsupport.methods import early_exit, pruning, sharing, spatial, surgery
 from labsupport.methods.distillation import SoftTargets, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
@@ -34,6 +34,16 @@ def prune(model):
 
 def magnitude(model):
     return pruning.magnitude(model, 0.4)
+
+
+def share(model):
+    """Four weights for each layer, and zeros."""
+    return sharing.share(model, 2)
+
+
+def hashed(model):
+    """An eighth of the weights as values."""
+    return sharing.hash_weights(model, 1 / 8)
 
 
 def branches(model):
@@ -82,11 +92,14 @@ METHODS = {
     "magnitude": magnitude,
     "without_masks": pruning.without_masks,
     "sparse": pruning.with_sparse_linears,
+    "share": share,
+    "hashed": hashed,
+    "without_codebooks": sharing.without_codebooks,
 }
-# Which methods a network may get next. Masks are made plain before surgery; what leaves early by
+# Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
 # and before exits.
-WEIGHTS = ("magnitude", "without_masks", "sparse")
+WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
@@ -96,5 +109,8 @@ FOLLOWERS = {
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "magnitude": ("distill", "spatialize", *WEIGHTS),
     "sparse": ("without_masks",),
+    "share": ("distill", "without_codebooks", *WEIGHTS),
+    "hashed": ("distill", *WEIGHTS),
+    "without_codebooks": tuple(METHODS),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]

@@ -13,6 +13,7 @@ from torchvision.models import resnet18
 from labsupport.methods.early_exit import BranchedNetwork, Calibration, Rules, attach_branches
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import magnitude, with_sparse_linears
+from labsupport.methods.sharing import share
 from labsupport.methods.surgery import channel_groups, prunable, remove_channels
 from labsupport.models import build
 from labsupport.network.fingerprint import fingerprint
@@ -172,6 +173,7 @@ def networks(folder):
         "pruned ResNet": pruned_resnet(),
         "masked": magnitude(small(), 0.6),
         "sparse": with_sparse_linears(magnitude(small(), 0.6)),
+        "shared": share(magnitude(small(), 0.6), 2),
         "rules": rules_of(small(), 3, (1, 6, 6)),
         "branched": branched(),
         "branchy": branchy(),

@@ -25,8 +25,8 @@ from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import check_storable, file_bytes, load, read_about, save
 
 NAMES = (
-    *("plain", "residual", "attributes", "pruned", "pruned ResNet", "masked", "sparse", "rules"),
-    *("branched", "branchy", "traced", "traced ResNet", "tied", "odd", "half", "frozen"),
+    *("plain", "residual", "attributes", "pruned", "pruned ResNet", "masked", "sparse", "shared"),
+    *("rules", "branched", "branchy", "traced", "traced ResNet", "tied", "odd", "half", "frozen"),
     *("channels last", "orthogonal", "attention", "onnx"),
 )
 FRESH = """
@@ -116,7 +116,7 @@ def test_bytes_are_those_of_the_file(made, path, name):
     assert file_bytes(made[name]) == path.stat().st_size
 
 
-@pytest.mark.parametrize("name", ["masked", "branchy", "traced", "tied", "orthogonal"])
+@pytest.mark.parametrize("name", ["masked", "shared", "branchy", "traced", "tied", "orthogonal"])
 def test_what_was_loaded_learns_and_is_saved_again(folder, path, name):
     net = load(folder / "networks" / name).train()
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1)

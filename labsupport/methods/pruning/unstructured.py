@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.network.cost import Cost
-
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from labsupport.network.parametrized import make_plain
+from labsupport.network.weights import WEIGHTED
 
 
 class Masked(nn.Module):
@@ -116,32 +116,17 @@ def _apply_masks(layer: nn.Module, name: str) -> None:
         original.data = steps[0](original.data)
         del steps[0]
     if not len(steps):
-        _make_plain(layer, name, steps.get_parameter("original"))
-
-
-def _make_plain(layer: nn.Module, name: str, value: nn.Parameter) -> None:
-    """Take the last parametrization off a tensor, by hand, and leave those of the others.
-
-    `remove_parametrizations` takes the tensor off the layer's class, which copies of the layer
-    share; and it looks for a class that has no other parametrization.
-    """
-    kind, left = type(layer), layer.get_submodule("parametrizations")
-    del left._modules[name]
-    if left._modules:
-        others = {key: of for key, of in vars(kind).items() if key != name}
-        layer.__class__ = type(kind.__name__, kind.__bases__, others)
-    else:
-        layer.__class__ = kind.__bases__[0]
-        del layer.parametrizations
-    layer.register_parameter(name, value)
+        make_plain(layer, name, steps.get_parameter("original"))
 
 
 def sparsity(model: nn.Module) -> float:
     """The share of zeros among the weights of convolutions and linear layers, 0 to 1.
 
-    Raises LabError for a network without such a layer.
+    Computed weights count as what they are computed to be. Raises LabError for a network without
+    such a layer.
     """
-    weights = [w for _, w in _tensors(model) if w is not None]
+    layers = (layer for layer in model.modules() if isinstance(layer, (*WEIGHTED, SparseLinear)))
+    weights = [layer.weight for layer in layers]
     if not weights:
         raise LabError(f"a {type(model).__name__} has no weights", "give one that has")
     return 1 - sum(map(_nonzero, weights)) / sum(weight.numel() for weight in weights)

@@ -180,6 +180,20 @@ def test_a_mask_under_another_parametrization_goes_into_the_weights():
     assert torch.equal(copy.deepcopy(plain).weight, layer.weight)
 
 
+class Positive(nn.Module):
+    """A parametrization that makes zeros of its own."""
+
+    def forward(self, x):
+        return x.relu()
+
+
+def test_zeros_that_a_layer_computes_are_zeros():
+    layer = nn.Linear(2, 2)
+    layer.weight.data = torch.tensor([[1.0, -1.0], [2.0, 3.0]])
+    parametrize.register_parametrization(layer, "weight", Positive())
+    assert sparsity(layer) == 0.25
+
+
 def test_the_sparsity_of_no_weights_is_refused():
     with pytest.raises(LabError, match="no weights"):
         sparsity(nn.Flatten())

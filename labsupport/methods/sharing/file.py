@@ -1,0 +1,161 @@
+"""A network of shared weights as one small file (Han et al. 2016, "Deep compression").
+
+The file is: 4 bytes that name the format, its version in one, the length of the header in four, the
+header (JSON, deflated: the architecture, type and shape of every tensor, bytes of the streams),
+three streams of bits (tables, codes, indices of all layers, each filled up to a whole byte), the
+values of all other tensors as they are in memory, codebooks first, and a checksum of 4 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from labsupport.core.errors import LabError
+from labsupport.core.files import atomic_write
+from labsupport.core.tensors import raw_bytes
+from labsupport.methods.sharing.bits import BitReader
+from labsupport.methods.sharing.layer_code import LayerCode, decode_layer, encode_layer
+from labsupport.methods.sharing.shared import shared_layers
+from labsupport.network.parts import UNFIT, from_parts, to_parts
+from labsupport.network.storage import check_version
+
+FORMAT, VERSION = b"LSDC", 1
+NUMBER = 4  # bytes of the header's length, and of the checksum
+START = len(FORMAT) + 1 + NUMBER  # where the header begins
+STREAMS = ("tables", "codes", "indices")
+UNREADABLE = (*UNFIT, IndexError, zlib.error)
+
+
+def compress(network: nn.Module, path: Path | str) -> pd.Series[int]:
+    """Write a network whose layers share weights as one file, and give its bytes by part.
+
+    Parts: header (with format and checksum), tables, codes, indices, codebooks, others (biases, and
+    all that shares no weights); they add up to the file's size. A mask above shared weights is one
+    of the others: share them again to be rid of it. Raises LabError for a network without shared
+    layers, and as `storage.save` does.
+    """
+    sections = _sections(network)
+    content = b"".join(sections.values())
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_bytes(content + _checksum(content))
+    sizes = pd.Series({part: len(section) for part, section in sections.items()}, name="bytes")
+    sizes["header"] += NUMBER
+    return sizes
+
+
+def decompress(path: Path | str) -> nn.Module:
+    """The network that `compress` wrote, equal to the last bit, in eval mode.
+
+    No code of the file runs, and torch's random state stays as it was. Raises LabError for a file
+    that is missing, damaged, of another kind or of a newer version.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LabError(f"there is no file {path}", "check its name, or compress the network again")
+    try:
+        header, body = _opened(path)
+        return from_parts(_tensors(header, body), header)
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        problem = f"{path} holds no network that can be read: {reason}"
+        raise LabError(problem, "compress it again") from None
+
+
+def _sections(network: nn.Module) -> dict[str, bytes]:
+    """What a file holds before its checksum, in order."""
+    parts, description = to_parts(network)
+    shared = shared_layers(network)
+    if not shared:
+        problem = f"no layer of this {type(network).__name__} shares weights"
+        raise LabError(problem, "share them first: sharing.share(network, bits)")
+    behind = {f"{name}.parametrizations.weight".lstrip("."): of for name, of in shared.items()}
+    coded = {f"{place}.0.codes": of.centroids + 1 for place, of in behind.items()}
+    books = [name for place in behind if (name := f"{place}.original") in parts]
+    others = [name for name in parts if name not in coded and name not in books]
+    layers = [encode_layer(_row(parts[name]), alphabet) for name, alphabet in coded.items()]
+    streams = {kind: _packed(layers, kind) for kind in STREAMS}
+    header = description | {
+        "streams": [len(stream) for stream in streams.values()],
+        "coded": [[name, list(parts[name].shape), coded[name]] for name in coded],
+        "plain": [[name, *_kind(parts[name])] for name in [*books, *others]],
+    }
+    return {
+        "header": _header(header),
+        **streams,
+        "codebooks": _values(parts, books),
+        "others": _values(parts, others),
+    }
+
+
+def _header(header: Mapping[str, Any]) -> bytes:
+    text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
+    return FORMAT + bytes([VERSION]) + len(text).to_bytes(NUMBER, "big") + text
+
+
+def _packed(layers: list[LayerCode], kind: str) -> bytes:
+    return np.packbits(np.concatenate([getattr(layer, kind) for layer in layers])).tobytes()
+
+
+def _values(parts: Mapping[str, Tensor], names: list[str]) -> bytes:
+    return b"".join(raw_bytes(parts[name]) for name in names)
+
+
+def _row(codes: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return codes.cpu().flatten().long().numpy()
+
+
+def _kind(tensor: Tensor) -> tuple[str, list[int]]:
+    return str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(NUMBER, "big")
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and body of a file that is whole."""
+    content = path.read_bytes()
+    if not content.startswith(FORMAT) or len(content) < START + NUMBER:
+        raise ValueError("it has another format")
+    check_version(path, content[len(FORMAT)], VERSION)
+    if content[-NUMBER:] != _checksum(content[:-NUMBER]):
+        raise ValueError("the checksum does not fit")
+    end = START + int.from_bytes(content[START - NUMBER : START], "big")
+    return json.loads(zlib.decompress(content[START:end])), content[end:-NUMBER]
+
+
+def _tensors(header: Mapping[str, Any], body: bytes) -> dict[str, Tensor]:
+    readers, at = [], 0
+    for size in header["streams"]:
+        readers.append(BitReader(body[at : at + size]))
+        at += size
+    tables, codes, indices = readers
+    tensors = {}
+    for name, shape, alphabet in header["coded"]:
+        row = decode_layer(tables, codes, indices, math.prod(shape), alphabet)
+        tensors[name] = torch.from_numpy(row.astype(np.int16)).reshape(shape)
+    for name, kind, shape in header["plain"]:
+        dtype = getattr(torch, kind)
+        size = math.prod(shape) * dtype.itemsize
+        tensors[name] = _tensor(body[at : at + size], dtype, shape)
+        at += size
+    if at != len(body):
+        raise ValueError("it is longer than its header says")
+    return tensors
+
+
+def _tensor(content: bytes, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    if not content:
+        return torch.empty(shape, dtype=dtype)
+    # Cloned, as the bytes begin anywhere in memory: kernels round in another order there.
+    return torch.frombuffer(bytearray(content), dtype=dtype).reshape(shape).clone()
