@@ -56,7 +56,7 @@ class SpatialLayer(nn.Module):
     @property
     def mask(self) -> Mask:
         """The mask as it was set."""
-        return Mask(self.p, self.codes)
+        return Mask(self.p, self.codes.clone())
 
     def set_mask(self, mask: Mask) -> None:
         """Take another mask. Raises LabError as `Mask.check` does."""
@@ -86,7 +86,7 @@ class SpatialLayer(nn.Module):
     def computed(self) -> Tensor:
         """Which positions are always computed, bool (C, H, W)."""
         height, width = self.ofmap[1:]
-        return self.mask.full(self.ofmap)[:, :height, :width]
+        return Mask(self.p, self.codes).full(self.ofmap)[:, :height, :width]
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """What the convolutions need not compute, with a minus sign: MACs and their biases."""

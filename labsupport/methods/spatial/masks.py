@@ -12,6 +12,7 @@ from torch import Tensor
 from labsupport.core.errors import LabError
 from labsupport.methods.spatial.patterns import decode, encode, everything, patch_grid
 
+WHOLE = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 Ofmap = tuple[int, int, int]  # channels, height, width of what a layer gives for one image
 
 
@@ -49,9 +50,12 @@ class Mask:
 
     def __post_init__(self) -> None:
         everything(self.p)
-        if self.codes.dim() != 3 or self.codes.is_floating_point() or self.codes.is_complex():
-            problem = f"codes of shape {tuple(self.codes.shape)} and type {self.codes.dtype}"
+        dtype = self.codes.dtype
+        if self.codes.dim() != 3 or dtype not in WHOLE:
+            problem = f"codes of shape {tuple(self.codes.shape)} and type {dtype}"
             raise LabError(problem, "give whole numbers (channels, rows, columns)")
+        # A narrow type could not hold the codes that these are compared with.
+        object.__setattr__(self, "codes", self.codes.long())
 
     @classmethod
     def uniform(cls, p: int, code: int) -> Self:

@@ -31,8 +31,20 @@ class SpatialNetwork(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the network gives for images (N, C, H, W)."""
+        """What the network gives for images (N, C, H, W).
+
+        Raises LabError where a convolution was replaced.
+        """
+        self._check_convolutions()
         return cast(Tensor, self.body(x))
+
+    def _check_convolutions(self) -> None:
+        """What a layer saves is counted by its convolutions, so they must be those that run."""
+        for layer in self.layers.values():
+            for name, convolution in zip(layer.names, layer.convolutions, strict=True):
+                if self.body.get_submodule(name) is not convolution:
+                    problem = f"{name} was replaced after its spatial layer was made"
+                    raise LabError(problem, "replace convolutions first, then spatialize")
 
     @property
     def layers(self) -> dict[str, SpatialLayer]:
@@ -60,6 +72,9 @@ class SpatialNetwork(nn.Module):
         """
         named = dict.fromkeys(self.layers, masks) if isinstance(masks, Mask) else masks
         chosen = [(self.layer(name), mask) for name, mask in named.items()]
+        if len({layer for layer, _ in chosen}) < len(chosen):
+            problem = f"of {', '.join(named)} some share a layer"
+            raise LabError(problem, "give one mask for each layer")
         for layer, mask in chosen:
             mask.check(layer.ofmap, layer.name)
         for layer, mask in chosen:
@@ -109,7 +124,11 @@ def spatialize(
     for node in body.graph.nodes:
         node.meta = {}
     body.recompile()
-    return SpatialNetwork(body).train(model.training)
+    network = SpatialNetwork(body).train(model.training)
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in body.named_modules():  # some may be frozen
+        module.training = modes.get(name, model.training)
+    return network
 
 
 def _check_plain(model: nn.Module) -> None:
@@ -125,6 +144,8 @@ def _insert(body: fx.GraphModule, site: Site, mask: Mask) -> None:
     layers = {name: cast(nn.Conv2d, body.get_submodule(name)) for name in site.convolutions}
     layer = SpatialLayer(layers, site.ofmap, mask)
     path = "spatial_" + layer.name.replace(".", "_")
+    while hasattr(body, path):  # names with dots and with underscores may meet
+        path += "_"
     body.add_submodule(path, layer)
     with body.graph.inserting_after(site.relu):
         call = body.graph.call_module(path, (site.relu,))

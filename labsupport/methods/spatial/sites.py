@@ -14,6 +14,7 @@ from labsupport.core.errors import LabError
 from labsupport.methods.spatial.masks import Ofmap
 from labsupport.network.tracing import called, shape_of, where
 
+CALLS = {"call_function", "call_method"}  # a module of the network may have any name
 RELU_CALLS = {F.relu, torch.relu, torch.relu_, "relu", "relu_"}
 ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 ELEMENTWISE = (nn.BatchNorm2d, nn.Identity)  # each element by itself, between convolution and ReLU
@@ -39,6 +40,8 @@ def sites(graph: fx.GraphModule, convolutions: Sequence[str] | None = None) -> l
     with other maps of the same shape, and nothing else reads it on the way. Raises LabError for a
     convolution without a site, which says why, and for a network that has none.
     """
+    if convolutions is not None and not convolutions:
+        raise LabError("no convolution is chosen", "name some, or leave them out for all")
     calls = _convolution_calls(graph)
     relus: dict[fx.Node, list[str]] = {}
     for name, nodes in calls.items():
@@ -80,12 +83,12 @@ def _relu_behind(graph: fx.GraphModule, name: str, calls: list[fx.Node]) -> fx.N
         if _is_relu(graph, node):
             return node
         layer = called(graph, node)
-        passes = node is calls[0] or isinstance(layer, ELEMENTWISE) or node.target in ADDITIONS
+        passes = node is calls[0] or isinstance(layer, ELEMENTWISE) or _is_addition(node)
         if not passes:
             return f"it is followed by {where(node)}, not by a ReLU"
         if len(node.users) != 1:
             readers = ", ".join(where(user) for user in node.users) or "nothing"
-            is_sum = node.target in ADDITIONS
+            is_sum = _is_addition(node)
             value = "the sum that it is added to" if is_sum else f"what {where(node)} gives"
             return f"{value} is read by {readers}"
         if shape_of(node) != shape_of(calls[0]):
@@ -100,8 +103,12 @@ def _line(node: fx.Node) -> Iterator[fx.Node]:
         node = next(iter(node.users))
 
 
+def _is_addition(node: fx.Node) -> bool:
+    return node.op in CALLS and node.target in ADDITIONS
+
+
 def _is_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
-    is_call = node.op in {"call_function", "call_method"} and node.target in RELU_CALLS
+    is_call = node.op in CALLS and node.target in RELU_CALLS
     return is_call or isinstance(called(graph, node), nn.ReLU)
 
 

@@ -53,6 +53,7 @@ class Trials:
     def __init__(self, network: SpatialNetwork, split: Batched, batch_size: int) -> None:
         self.network, self.split, self.batch_size = copy.deepcopy(network), split, batch_size
         self.rows: list[dict[str, object]] = []
+        self.first_masks = self.network.masks
         self.network.disable()
         logits, plain = predict_with_cost(self.network, split, batch_size)
         self.labels = torch.cat([y for _, y in split.batches(batch_size)])
@@ -74,7 +75,7 @@ class Trials:
     def _choose(self, choice: Choice) -> None:
         masks = {name: mask for name, mask in choice.items() if mask is not None}
         self.network.disable()
-        self.network.set_masks(masks)
+        self.network.set_masks(self.first_masks | masks)
         if masks:
             self.network.enable(*masks)
 

@@ -80,3 +80,13 @@ def test_what_is_no_mask_is_refused():
             Mask(2, codes)
     with pytest.raises(LabError, match=r"shape \(3, 5, 4\) for patches of 2 x 2"):
         Mask.from_full(torch.ones(OFMAP), 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_codes_of_a_narrow_type_are_compared_as_numbers(dtype):
+    Mask(3, torch.full((1, 1, 1), 100, dtype=dtype)).check((2, 6, 6), "0")
+
+
+def test_codes_that_are_true_or_false_are_an_error():
+    with pytest.raises(LabError, match="type torch"):
+        Mask(2, torch.ones(1, 1, 1, dtype=torch.bool))

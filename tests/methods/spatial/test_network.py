@@ -108,7 +108,8 @@ def test_the_network_given_stays_as_it_was_and_the_disabled_copy_answers_like_it
     next(module for module in model.modules() if isinstance(module, nn.Conv2d)).eval()
     modes = [module.training for module in model.modules()]
     network = masked_by_chance(model)
-    assert all(module.training for module in network.modules())
+    frozen = [name for name, module in network.body.named_modules() if not module.training]
+    assert frozen == [name for name, module in model.named_modules() if not module.training]
     assert not torch.equal(network.eval()(x), expected)
     network.disable()
     assert torch.equal(network(x), expected)
@@ -236,3 +237,48 @@ def test_a_network_that_cannot_be_traced_is_refused():
 
     with pytest.raises(LabError, match="Deciding cannot be traced"):
         spatialize(Deciding(nn.Conv2d(2, 3, 3), nn.ReLU()), SHAPE)
+
+
+def test_names_with_dots_and_with_underscores_get_layers_of_their_own(split):
+    class Inner(nn.Module):
+        def __init__(self, **convolutions):
+            super().__init__()
+            for name, convolution in convolutions.items():
+                setattr(self, name, convolution)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = Inner(b_c=nn.Conv2d(2, 2, 3, padding=1))
+            self.a_b = Inner(c=nn.Conv2d(2, 4, 3, padding=1))
+            self.spatial_a_b_c = nn.Identity()
+
+        def forward(self, x):
+            return F.relu(self.a_b.c(F.relu(self.a.b_c(self.spatial_a_b_c(x))))).mean((2, 3))
+
+    network = spatialize(made(Outer), SHAPE)
+    assert [(layer.name, layer.ofmap[0]) for layer in network.layers.values()] == [
+        ("a.b_c", 2),
+        ("a_b.c", 4),
+    ]
+    assert network(split.x).shape == (len(split), 4)
+
+
+def test_a_convolution_that_is_replaced_afterwards_is_an_error(split):
+    network = spatialize(made(chain), SHAPE)
+    network.body.set_submodule("3", nn.Conv2d(4, 6, 2).double())
+    with pytest.raises(LabError, match="3 was replaced"):
+        network(split.x)
+
+
+def test_masks_that_are_handed_out_are_copies():
+    network = spatialize(made(chain), SHAPE)
+    network.masks["0"].codes.fill_(0)
+    assert bool((network.masks["0"].codes > 0).all())
+
+
+def test_two_masks_for_one_layer_are_an_error():
+    network = spatialize(made(Residual), SHAPE)
+    names = network.layer("blocks.1.conv2").names
+    with pytest.raises(LabError, match="share a layer"):
+        network.set_masks(dict.fromkeys(names, network.masks[names[0]]))

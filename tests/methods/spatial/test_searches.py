@@ -166,6 +166,7 @@ def test_where_every_mask_loses_too_much_none_is_left(search):
     found = search(network, split, 0.5, Granularity.LAYER, ones=(1, 1))
     assert found.trial.saved_macs == found.trial.loss == 0
     assert not any(layer.enabled for layer in found.network.layers.values())
+    assert torch.equal(found.network.masks["0"].codes, network.masks["0"].codes)
     kept = search(network, split, 0.75, Granularity.LAYER, ones=(1, 1))
     assert (kept.trial.loss, kept.trial.saved_macs) == (0.75, 2.25)
 

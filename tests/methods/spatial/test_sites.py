@@ -86,3 +86,21 @@ def test_a_convolution_that_is_not_there_is_refused_with_those_that_are():
 def test_a_network_without_any_is_refused(net):
     with pytest.raises(LabError, match="no convolution whose map goes to a ReLU"):
         spatialize(net, (2, 5, 5))
+
+
+def test_a_module_named_like_an_addition_is_none():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.add = nn.Conv2d(2, 2, 3, padding=1), nn.AvgPool2d(3, 1, 1)
+
+        def forward(self, x):
+            return F.relu(self.add(self.conv(x))).mean((2, 3))
+
+    with pytest.raises(LabError, match="goes to a ReLU alone"):
+        sites(trace(Named().eval(), (2, 8, 8)))
+
+
+def test_an_empty_choice_of_convolutions_is_an_error():
+    with pytest.raises(LabError, match="no convolution is chosen"):
+        spatialize(nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU()), (2, 9, 9), convolutions=[])
