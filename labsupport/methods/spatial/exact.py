@@ -13,16 +13,7 @@ from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask
 from labsupport.methods.spatial.network import SpatialNetwork
 from labsupport.methods.spatial.patterns import everything, patterns
-from labsupport.methods.spatial.trials import (
-    NOTHING,
-    Choice,
-    Found,
-    Trial,
-    Trials,
-    check_eps,
-    or_none,
-    worth,
-)
+from labsupport.methods.spatial.trials import Found, Trials, or_none
 
 MOST_PASSES = 10_000
 
@@ -42,21 +33,16 @@ def exact_search(
     Every patch may be computed as a whole, too. Raises LabError as `greedy_search` does, and for
     more than 10,000 combinations.
     """
-    check_eps(eps)
     options = [everything(p), *patterns(p, ones).tolist()]
     layers = list(network.layers.values())
     places = sum(granularity.shape(layer.ofmap, p).numel() for layer in layers)
     if len(options) ** places > MOST_PASSES:
         problem = f"{len(options)} options in {places} places are too many to try all"
         raise LabError(problem, f"keep to {MOST_PASSES:,} combinations, or search greedily")
-    trials = Trials(network, split, batch_size)
-    best: tuple[Choice, Trial] = {}, NOTHING
+    trials = Trials(network, split, eps, batch_size)
     for codes in product(options, repeat=places):
-        choice = dict(_masks(layers, granularity, p, codes))
-        trial = trials.run("network", choice)
-        if trial.loss <= eps and worth(trial) > worth(best[1]):
-            best = choice, trial
-    return trials.found(*best)
+        trials.run("network", dict(_masks(layers, granularity, p, codes)))
+    return trials.found()
 
 
 def _masks(

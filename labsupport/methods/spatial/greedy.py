@@ -17,15 +17,7 @@ from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask
 from labsupport.methods.spatial.network import SpatialNetwork
 from labsupport.methods.spatial.patterns import everything, patterns
-from labsupport.methods.spatial.trials import (
-    NOTHING,
-    Found,
-    Trial,
-    Trials,
-    check_eps,
-    or_none,
-    worth,
-)
+from labsupport.methods.spatial.trials import Found, Trial, Trials, or_none, worth
 
 Options = list[tuple[Tensor, Trial]]  # codes of a layer's mask, and what they do by themselves
 
@@ -49,27 +41,22 @@ def greedy_search(
     target, all else computed in full. Then the targets of a filter, and after that the filters of a
     layer, are put together: each with its best option, each with its second best, and so on, of
     which the best `top` are kept. Options that lose more than `eps` go, the others are sorted by
-    what they save. At last the layers' best ones together are relaxed: as long as they lose too
-    much, the layer whose option loses most by itself takes its next one that loses less, in the
-    end none. The first that loses no more than `eps` is the answer.
+    what they save. At last the layers' best ones together are relaxed, step by step until none is
+    left: the layer whose option loses most by itself takes its next one that loses less, in the end
+    none. (How the source relaxes its mask, it does not say.) Of all that was tried and loses at
+    most `eps`, what saves most is the answer.
 
     Raises LabError for a negative eps, a range of `ones` without a pattern, a `gt` or `top` below
     1, and a split without images.
     """
-    check_eps(eps)
-    search = _Search(eps, granularity, p, patterns(p, ones).tolist(), gt, top)
-    trials = Trials(network, split, batch_size)
+    search = _Search(granularity, p, patterns(p, ones).tolist(), gt, top)
+    trials = Trials(network, split, eps, batch_size)
     layers = trials.network.layers
     options = {name: _front(search.layer(trials, layer)) for name, layer in layers.items()}
-    while True:
-        choice = {name: or_none(p, of[0][0]) if of else None for name, of in options.items()}
-        left = [name for name, of in options.items() if of]
-        if not left:
-            return trials.found(choice, NOTHING)
-        trial = trials.run("network", choice)
-        if trial.loss <= eps:
-            return trials.found(choice, trial)
-        del options[max(left, key=lambda name: options[name][0][1].loss)][0]
+    while left := {name: of for name, of in options.items() if of}:
+        trials.run("network", {name: or_none(p, of[0][0]) for name, of in left.items()})
+        del options[max(left, key=lambda name: left[name][0][1].loss)][0]
+    return trials.found()
 
 
 def first_passes(
@@ -84,7 +71,7 @@ def first_passes(
 
     Raises LabError as `greedy_search` does.
     """
-    search = _Search(0.0, granularity, p, patterns(p, ones).tolist(), gt, 1)
+    search = _Search(granularity, p, patterns(p, ones).tolist(), gt, 1)
     targets = sum(
         len(list(search.blocks(layer))) * search.shape(layer)[0]
         for layer in network.layers.values()
@@ -96,7 +83,6 @@ def first_passes(
 class _Search:
     """How options are made. Raises LabError for a `gt` or `top` below 1."""
 
-    eps: float
     granularity: Granularity
     p: int
     codes: list[int]
@@ -125,7 +111,7 @@ class _Search:
                 codes = torch.full(self.shape(layer), everything(self.p))
                 codes[number, rows, columns] = code
                 tried.append((codes, self.run("targets", trials, layer, codes)))
-            targets.append(self.allowed(tried))
+            targets.append(_allowed(tried, trials.eps))
         return self.together("blocks", trials, layer, targets)
 
     def blocks(self, layer: SpatialLayer) -> Iterator[tuple[slice, slice]]:
@@ -150,15 +136,16 @@ class _Search:
             chosen = [part[min(i, len(part) - 1)][0] for part in some]
             codes = torch.stack(chosen).amin(0)  # computed as a whole is the largest code
             tried.append((codes, self.run(stage, trials, layer, codes)))
-        return self.allowed(tried)[: self.top]
+        return _allowed(tried, trials.eps)[: self.top]
 
     def run(self, stage: str, trials: Trials, layer: SpatialLayer, codes: Tensor) -> Trial:
         return trials.run(stage, {layer.name: Mask(self.p, codes)})
 
-    def allowed(self, tried: Options) -> Options:
-        """Those that lose no more than allowed, the one that saves most first."""
-        kept = [one for one in tried if one[1].loss <= self.eps]
-        return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
+
+def _allowed(tried: Options, eps: float) -> Options:
+    """Those that lose no more than `eps`, the one that saves most first."""
+    kept = [one for one in tried if one[1].loss <= eps]
+    return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
 
 
 def _front(options: Options) -> Options:

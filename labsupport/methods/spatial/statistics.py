@@ -18,7 +18,6 @@ from labsupport.network.cost import layer_costs
 from labsupport.network.modes import evaluating
 
 Watch = Callable[[SpatialLayer, Tensor], None]
-COUNTS = ["zero", "predicted", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Savings:
 
     `layers` has a row for each spatial layer: layer, convolutions, ofmap, p, granularity, macs (of
     its convolutions), saved_macs, saved (their share), and the shares of its elements that are zero
-    without the mask, predicted to be zero, and wrong: predicted to be zero, but not zero.
+    without the mask, and wrong: predicted to be zero, but not zero.
     `convolution_macs` and `all_macs` are those of the whole network without masks.
     """
 
@@ -57,7 +56,7 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
     A layer's zeros are those that the layers before it leave it with. Raises LabError for a split
     without images.
     """
-    totals = {name: torch.zeros(len(COUNTS), dtype=torch.int64) for name in network.layers}
+    totals = {name: torch.zeros(3, dtype=torch.int64) for name in network.layers}
 
     def count(layer: SpatialLayer, x: Tensor) -> None:
         zero, predicted = x == 0, ~layer.kept(x) & layer.enabled
@@ -68,7 +67,9 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
     with disabled(network):
         costs = layer_costs(network, shape)
     convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()
-    rows = [_row(layer, totals[name] / len(split)) for name, layer in network.layers.items()]
+    rows = [
+        _row(layer, totals[name].double() / len(split)) for name, layer in network.layers.items()
+    ]
     return Savings(pd.DataFrame(rows), float(convolutions), float(costs["macs"].sum()))
 
 
@@ -97,7 +98,7 @@ def _looking(network: SpatialNetwork, look: Watch) -> Iterator[None]:
 
 def _row(layer: SpatialLayer, counts: Tensor) -> dict[str, object]:
     elements = torch.Size(layer.ofmap).numel()
-    shares = dict(zip(COUNTS, (counts / elements).tolist(), strict=True))
+    zero, predicted, wrong = (counts / elements).tolist()
     granularity = layer.mask.granularity(layer.ofmap)
     return {
         "layer": layer.name,
@@ -106,7 +107,8 @@ def _row(layer: SpatialLayer, counts: Tensor) -> dict[str, object]:
         "p": layer.p,
         "granularity": granularity.name.lower() if granularity else "",
         "macs": elements * layer.macs,
-        "saved_macs": counts[COUNTS.index("predicted")].item() * layer.macs,
-        "saved": shares["predicted"],
-        **shares,
+        "saved_macs": predicted * elements * layer.macs,
+        "saved": predicted,
+        "zero": zero,
+        "wrong": wrong,
     }

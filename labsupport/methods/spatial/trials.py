@@ -32,9 +32,6 @@ class Trial:
     loss: float
 
 
-NOTHING = Trial(0.0, 0.0)
-
-
 @dataclass(frozen=True)
 class Found:
     """What a search came to: a network with the masks, what they save and lose, and all passes.
@@ -48,9 +45,18 @@ class Found:
 
 
 class Trials:
-    """Tries masks on a copy of a network. Raises LabError for a split without images."""
+    """Tries masks on a copy of a network, and keeps the best of those that lose at most `eps`.
 
-    def __init__(self, network: SpatialNetwork, split: Batched, batch_size: int) -> None:
+    Raises LabError for a split without images, and an eps below 0.
+    """
+
+    def __init__(
+        self, network: SpatialNetwork, split: Batched, eps: float, batch_size: int
+    ) -> None:
+        if not 0 <= eps < math.inf:
+            problem = f"eps of {eps}"
+            raise LabError(problem, "give the accuracy that may be lost, 0.01 for one point")
+        self.eps = eps
         self.network, self.split, self.batch_size = copy.deepcopy(network), split, batch_size
         self.rows: list[dict[str, object]] = []
         self.first_masks = self.network.masks
@@ -58,17 +64,21 @@ class Trials:
         logits, plain = predict_with_cost(self.network, split, batch_size)
         self.labels = torch.cat([y for _, y in split.batches(batch_size)])
         self.macs, self.right = plain.fp_macs, self._right(logits)
-        self._note("plain", NOTHING)
+        self.best: tuple[Choice, Trial] = {}, self._note("plain", Trial(0.0, 0.0))
 
     def run(self, stage: str, choice: Choice) -> Trial:
         """One pass with these masks, and none in all other layers."""
         self._choose(choice)
         logits, cost = predict_with_cost(self.network, self.split, self.batch_size)
         loss = (self.right - self._right(logits)) / len(self.labels)
-        return self._note(stage, Trial(self.macs - cost.fp_macs, loss))
+        trial = self._note(stage, Trial(self.macs - cost.fp_macs, loss))
+        if loss <= self.eps and worth(trial) > worth(self.best[1]):
+            self.best = choice, trial
+        return trial
 
-    def found(self, choice: Choice, trial: Trial) -> Found:
-        """The network with the masks of a choice, of which `trial` is known."""
+    def found(self) -> Found:
+        """The network with the best masks that were tried."""
+        choice, trial = self.best
         self._choose(choice)
         return Found(copy.deepcopy(self.network), trial, pd.DataFrame(self.rows))
 
@@ -85,13 +95,6 @@ class Trials:
     def _note(self, stage: str, trial: Trial) -> Trial:
         self.rows.append({"stage": stage, "saved_macs": trial.saved_macs, "loss": trial.loss})
         return trial
-
-
-def check_eps(eps: float) -> float:
-    """The accuracy that may be lost, as given. Raises LabError below 0, or for NaN."""
-    if not 0 <= eps < math.inf:
-        raise LabError(f"eps of {eps}", "give the accuracy that may be lost, 0.01 for one point")
-    return eps
 
 
 def worth(trial: Trial) -> tuple[float, float]:

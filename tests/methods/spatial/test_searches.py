@@ -92,7 +92,7 @@ def test_one_pattern_in_one_layer_is_found_exactly(eps, p, ones):
         search(network, split, eps, Granularity.LAYER, p=p, ones=ones) for search in SEARCHES
     )
     assert greedy.trial == exact.trial
-    assert len(greedy.passes) <= 1 + len(patterns(p, ones)) + 1
+    assert len(greedy.passes) <= 1 + 2 * len(patterns(p, ones))
 
 
 def test_two_layers_against_all_pairs_of_patterns():
@@ -102,8 +102,10 @@ def test_two_layers_against_all_pairs_of_patterns():
         search(network, split, 0.1, Granularity.LAYER, ones=(1, 1)) for search in SEARCHES
     )
     assert len(exact.passes) == 1 + 5**2
-    assert 0 < greedy.trial.saved_macs <= exact.trial.saved_macs + 1e-9
+    assert 0 < greedy.trial.saved_macs == pytest.approx(exact.trial.saved_macs)
     assert max(greedy.trial.loss, exact.trial.loss) <= 0.1
+    steps = greedy.passes.query("stage == 'network' and loss <= 0.1")["saved_macs"]
+    assert steps.iloc[0] < greedy.trial.saved_macs  # the first that may be is not the best
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_where_all_may_be_lost_every_layer_is_masked_at_once():
     network = spatialize(made(Residual), SHAPE)
     split = own_answers(network, SHAPE)
     found = greedy_search(network, split, 1.0, Granularity.LAYER, ones=(1, 2))
-    assert (found.passes["stage"] == "network").sum() == 1
+    assert found.passes["saved_macs"].idxmax() == (found.passes["stage"] == "network").idxmax()
     assert all(layer.enabled for layer in found.network.layers.values())
 
 
