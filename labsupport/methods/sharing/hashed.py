@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -90,8 +91,9 @@ def hash_weights(
     (0, 1], no such layer, and a layer without weights or with some that are not finite.
     """
     hashed = copy.deepcopy(network)
-    for place, (name, layer, share) in enumerate(chosen(hashed, fraction)):
-        _hash_layer(layer, name, share, int(hash_numbers(_one(place), seed)[0] >> np.uint64(2)))
+    for name, layer, share in chosen(hashed, fraction):
+        own = _one(zlib.crc32(name.encode()))  # whichever other layers are hashed
+        _hash_layer(layer, name, share, int(hash_numbers(own, seed)[0] >> np.uint64(2)))
     return hashed
 
 

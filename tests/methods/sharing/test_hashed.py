@@ -145,3 +145,10 @@ def test_a_layer_that_is_not_finite_is_refused_by_name():
         hash_weights(model, 0.5)
     with pytest.raises(LabError, match="there is no layer 1"):
         hash_weights(net(), {"1": 0.5})
+
+
+def test_a_layer_is_hashed_alike_whichever_others_are():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+    alone, among = hash_weights(net, {"2": 0.5}), hash_weights(net, 0.5)
+    assert torch.equal(alone[2].weight, among[2].weight)

@@ -192,3 +192,11 @@ def test_bounds_of_the_searches_are_checked():
     for wrong in ({"gt": 0}, {"top": 0}):
         with pytest.raises(LabError, match="give at least 1 of each"):
             greedy_search(network, images(), 0.0, Granularity.PATCH, **wrong)
+
+
+@pytest.mark.parametrize(("top", "steps"), [(1, 1), (2, 2), (100, 3)])
+def test_the_best_options_of_a_layer_are_relaxed_one_by_one(top, steps):
+    network = spatialize(made(chain), SHAPE, convolutions=["0"])
+    split = own_answers(network, SHAPE)
+    found = greedy_search(network, split, 0.5, Granularity.FILTER, ones=(1, 2), top=top)
+    assert (found.passes["stage"] == "network").sum() == steps
