@@ -88,6 +88,24 @@ def pooled_cnn(input_shape: Shape, classes: int = 10, *, width: int = 16) -> nn.
     )
 
 
+def alexnet(input_shape: Shape, classes: int = 10, *, width: int = 32) -> nn.Sequential:
+    """AlexNet for small images: five padded 3x3 convolutions of width times 1, 3, 6, 4, 4 filters.
+
+    Krizhevsky et al. 2012, section 3, in the proportions of torchvision's (64, 192, 384, 256, 256
+    at `width=64`), each normalized; pooled where the original is, and one hidden layer in place of
+    two. 43.2 M MACs on 3 x 32 x 32.
+    """
+    widths = [input_shape[0], *(width * times for times in (1, 3, 6, 4, 4))]
+    first, second, *others = (_normalized(*pair) for pair in pairwise(widths))
+    features = widths[-1] * math.prod(side // 8 for side in input_shape[1:])
+    return nn.Sequential(
+        *(*first, nn.MaxPool2d(2), *second, nn.MaxPool2d(2)),
+        *(layer for three in others for layer in three),
+        *(nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.25)),
+        *(nn.Linear(features, 16 * width), nn.ReLU(), nn.Linear(16 * width, classes)),
+    )
+
+
 def _normalized(channels: int, filters: int) -> tuple[nn.Module, ...]:
     """A padded 3x3 convolution, batch norm, ReLU; the norm's shift makes a bias idle."""
     convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False)

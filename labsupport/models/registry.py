@@ -18,8 +18,9 @@ from torch import nn
 
 from labsupport.core.errors import LabError, summarize
 from labsupport.core.names import look_up
-from labsupport.models.cnn import lenet5, pooled_cnn, pruning_cnn, rules_cnn
+from labsupport.models.cnn import alexnet, lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
+from labsupport.models.residual import resnet18
 
 Knob = int | float | str
 Builder = Callable[..., nn.Module]
@@ -30,10 +31,12 @@ BUILDERS: dict[str, Builder] = {
     "rules_cnn": rules_cnn,
     "pruning_cnn": pruning_cnn,
     "pooled_cnn": pooled_cnn,
+    "alexnet": alexnet,
+    "resnet18": resnet18,
 }
 NAMES = tuple(BUILDERS)
 FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
-SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4}
+SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4, "alexnet": 8}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ KNOWN = {
     "rules_cnn": 1_199_882,
     "pruning_cnn": 25_706_186,
     "pooled_cnn": 24_058,
+    "alexnet": 1_159_082,
+    "resnet18": 11_175_370,
 }
 
 
@@ -177,3 +179,18 @@ def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(s
 def test_what_cannot_be_built_is_refused(name, classes, knobs):
     with pytest.raises(LabError, match=name):
         ModelSpec(name, classes=classes, knobs=knobs).build()
+
+
+def test_resnet18_of_color_images_is_torchvisions():
+    torch.manual_seed(0)
+    ours = build("resnet18", (3, 32, 32)).state_dict()
+    torch.manual_seed(0)
+    theirs = build("torchvision.models:resnet18", (3, 32, 32)).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_alexnet_has_the_proportions_of_torchvisions():
+    ours = [m for m in build("alexnet", (3, 32, 32), width=64) if isinstance(m, nn.Conv2d)]
+    theirs = build("torchvision.models:alexnet", (3, 64, 64)).features
+    filters = [m.out_channels for m in theirs if isinstance(m, nn.Conv2d)]
+    assert [m.out_channels for m in ours] == filters
