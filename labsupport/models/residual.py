@@ -12,8 +12,8 @@ def resnet18(input_shape: tuple[int, int, int], classes: int = 10) -> nn.Module:
     """
     from torchvision import models  # takes seconds
 
-    network = models.resnet18(num_classes=classes)
-    if input_shape[0] != network.conv1.in_channels:
+    network: nn.Module = models.resnet18(num_classes=classes)
+    if input_shape[0] != 3:
         network.conv1 = nn.Conv2d(input_shape[0], 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     return network
