@@ -114,6 +114,6 @@ def _claim(
     missing = None if row["holds"] is None else math.nan
     measured = missing if row["measured"] is None else float(row["measured"])
     computed = row["bound"] if definition.aim == "computed" else None
-    profile = definitions.profile_with_aims(row["profile"], row["dataset"])
+    profile = definitions.profile_with_aims(row["lab"], row["profile"], row["dataset"])
     bound = None if computed is None else float(computed)
     return judged(definition, profile, measured, bound, reference)

@@ -53,9 +53,13 @@ class ClaimDefinition(_Strict):
 
 
 class ClaimDefinitions(_Strict):
-    """All claims by lab, in order; `datasets` names the data set of each profile with aims."""
+    """All claims by lab, in order; `datasets` names the data set of each profile with aims.
+
+    `other_datasets` holds those of labs that differ.
+    """
 
     datasets: dict[str, str]
+    other_datasets: dict[str, dict[str, str]] = {}
     labs: dict[str, list[ClaimDefinition]]
 
     def of(self, lab: str) -> dict[str, ClaimDefinition]:
@@ -78,9 +82,13 @@ class ClaimDefinitions(_Strict):
             )
         return {id: of_lab[id] for id in wanted}
 
-    def profile_with_aims(self, profile: str, dataset: str) -> str | None:
+    def datasets_of(self, lab: str) -> dict[str, str]:
+        """The data set of each profile that a lab's aims are for."""
+        return self.datasets | self.other_datasets.get(lab, {})
+
+    def profile_with_aims(self, lab: str, profile: str, dataset: str) -> str | None:
         """The profile, or None where its aims do not count, as it ran on another data set."""
-        return profile if self.datasets.get(profile) == dataset else None
+        return profile if self.datasets_of(lab).get(profile) == dataset else None
 
 
 def read_definitions(path: Path) -> ClaimDefinitions:

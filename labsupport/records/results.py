@@ -128,7 +128,7 @@ class Results:
         """
         definitions = read_definitions(self.course / CLAIMS)
         selected = definitions.select(self.lab, {**values, **(bounds or {})})
-        profile = definitions.profile_with_aims(self.profile, self.dataset)
+        profile = definitions.profile_with_aims(self.lab, self.profile, self.dataset)
         reference = reference_figures(self.course, self.lab)
         self._claims |= judge(selected, profile, values, bounds or {}, reference)
         claims = [self._claims[id] for id in definitions.of(self.lab) if id in self._claims]

@@ -100,9 +100,18 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_aims_count_on_the_data_set_of_their_profile_only(tmp_path):
     definitions = read(tmp_path)
     for profile, dataset in DATASETS.items():
-        assert definitions.profile_with_aims(profile, dataset) == profile
-    assert definitions.profile_with_aims("quick", "folder:own") is None
-    assert definitions.profile_with_aims("my own", "mnist5k") is None
+        assert definitions.profile_with_aims("01_lab", profile, dataset) == profile
+    assert definitions.profile_with_aims("01_lab", "quick", "folder:own") is None
+    assert definitions.profile_with_aims("01_lab", "my own", "mnist5k") is None
+
+
+def test_a_lab_may_have_its_aims_for_another_data_set(tmp_path):
+    other = {"02_lab": {"lab": "cifar10"}}
+    definitions = read(tmp_path).model_copy(update={"other_datasets": other})
+    assert definitions.profile_with_aims("02_lab", "lab", "cifar10") == "lab"
+    assert definitions.profile_with_aims("02_lab", "lab", "mnist") is None
+    assert definitions.profile_with_aims("02_lab", "quick", "mnist5k") == "quick"
+    assert definitions.profile_with_aims("01_lab", "lab", "cifar10") is None
 
 
 def test_claims_are_selected_from_one_lab(tmp_path):
