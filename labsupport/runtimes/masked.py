@@ -142,6 +142,6 @@ def _tables(codes: Tensor, places: Tensor, p: int) -> tuple[Tensor, Tensor]:
     """
     ones = (codes[..., None] >> torch.arange(p * p)) & 1
     rank = torch.where(places < 0, 2, 1 - ones)  # ones, others, padding
-    order = rank.argsort(2, stable=True)
+    order = rank.argsort(dim=2, stable=True)
     ends = torch.stack([(rank <= last).sum(2) for last in (0, 1)], 2)
     return places.expand_as(rank).gather(2, order), ends

@@ -6,11 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_methods import IMAGE, distill, magnitude, share, toy_splits
+from made_nets import Residual as Toy
 from made_spatial import SHAPE, Residual, chain, images, made, mask_by_chance
 from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
+from labsupport.measure.checks import check_method
 from labsupport.methods.spatial import (
     Granularity,
     SnapeaLayer,
@@ -241,3 +244,30 @@ def test_thresholds_are_checked():
         with pytest.raises(LabError, match="thresholds of shape"):
             layer.predict_zeros(2, wrong)
     assert repr(layer) == "SnapeaLayer(3, exact)"
+
+
+def exact(model):
+    return snapea(model, IMAGE)
+
+
+def predictive(model):
+    network = snapea(model, IMAGE)
+    for layer in network.layers.values():
+        layer.predict_zeros(4, torch.zeros(6))
+    return network
+
+
+def on_masks(model):
+    return snapea(spatialize(model, IMAGE), IMAGE)
+
+
+@pytest.mark.parametrize("method", [exact, predictive, on_masks])
+def test_it_is_a_method(method):
+    check_method(method, Toy().train(), toy_splits())
+
+
+@pytest.mark.parametrize("method", [magnitude, share, distill])
+def test_it_comes_before_and_after_other_methods(method):
+    splits = toy_splits()
+    check_method(method, predictive(Toy()), splits)
+    check_method(exact, method(Toy()), splits)
