@@ -76,7 +76,7 @@ def _network(architecture: nn.Module, content: bytes) -> nn.Module:
     others = _others(network)
     end = NUMBER + int.from_bytes(content[:NUMBER], "big")
     known, *stored = _cut(content[NUMBER:end], [torch.empty(len(slots), dtype=STEP), *others])
-    empty = [np.zeros((len(layer.weight), sum(_widths(layer))), np.int64) for layer in layers]
+    empty = [np.zeros((_outputs(layer), sum(_widths(layer))), np.int64) for layer in layers]
     matrices = map(torch.from_numpy, _code_layers(Reader(content[end:]), empty))
     parts = [
         matrix.split(_widths(layer), 1) for matrix, layer in zip(matrices, layers, strict=True)
@@ -137,6 +137,10 @@ def _kinds(layer: nn.Module) -> list[str]:
 def _widths(layer: nn.Module) -> list[int]:
     """The columns of codes of each tensor of a layer."""
     return [getattr(layer, kind)[0].numel() for kind in _kinds(layer)]
+
+
+def _outputs(layer: nn.Module) -> int:
+    return len(layer.get_parameter("weight"))
 
 
 def _others(network: nn.Module) -> list[Tensor]:

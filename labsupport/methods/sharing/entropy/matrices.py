@@ -2,9 +2,11 @@
 
 Which rows and columns have numbers at all, then these numbers: is it zero, its sign, its magnitude
 one by one, a long one by its binary digits (the binarization of Wiedemann et al. 2020, "DeepCABAC",
-section III). A number is zero with the odds of its row times those of its column, divided by those
-of all, each as counted so far: the model by which training lowers the rate. There is no table: the
-counts are whole numbers, and the four operations of arithmetic give the same double everywhere.
+section III). The odds that a number is other than zero are those of its row times those of its
+column, divided by those of all, each as counted so far: the model by which training lowers the
+rate. They are corrected by how often such an estimate held so far after a zero, and after another
+number. There is no table: all counting is by the four operations of arithmetic, which give the same
+double on every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ Matrix = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 LONG = 12  # from this magnitude on, binary digits
 DIGITS = 40  # most of them
-PRIOR = 4.0  # how many numbers of its own a row counts as much as all of them together
+PRIOR = 8.0  # so many numbers of its own tell as much of a row as all others do
 
 
 class Frequency:
@@ -30,33 +32,50 @@ class Frequency:
     def code(self, stream: Stream, given: bool) -> bool:
         """The next bit of a stream, with the probability that it has by now."""
         bit = stream.bit(given, self.ones / self.all)
+        self.count(bit)
+        return bit
+
+    def count(self, bit: bool) -> None:
+        """Take notice of a bit."""
         self.ones += bit
         self.all += 1
-        return bit
 
 
 class Zeros:
-    """Which numbers of a matrix are other than zero: odds by row and column."""
+    """Which numbers of a matrix are other than zero: odds by row, column and the number before."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.ones = [[0.0] * side for side in shape]
         self.all = [[0.0] * side for side in shape]
         self.total = Frequency()
+        self.seen, self.expected = [PRIOR, PRIOR], [PRIOR, PRIOR]
+        self.last = False
 
     def code(self, stream: Stream, given: bool, place: tuple[int, int]) -> bool:
-        """Whether the number at a place is other than zero."""
+        """Whether the number at a place is other than zero; places come row by row."""
+        odds = self.odds(place) * self.seen[self.last] / self.expected[self.last]
+        bit = stream.bit(given, odds / (1 + odds))
+        self.seen[self.last] += bit
+        self.expected[self.last] += odds / (1 + odds)
+        self.count(bit, place)
+        return bit
+
+    def odds(self, place: tuple[int, int]) -> float:
+        """Those of the row times those of the column, divided by those of all."""
         mean = self.total.ones / self.total.all
         odds = (1 - mean) / mean
         for side, at in enumerate(place):
             share = (self.ones[side][at] + PRIOR * mean) / (self.all[side][at] + PRIOR)
             odds *= share / (1 - share)
-        bit = stream.bit(given, odds / (1 + odds))
-        for counts, more in ((self.ones, bit), (self.all, 1)):
-            for side, at in enumerate(place):
-                counts[side][at] += more
-        self.total.ones += bit
-        self.total.all += 1
-        return bit
+        return odds
+
+    def count(self, bit: bool, place: tuple[int, int]) -> None:
+        """Take notice of a bit."""
+        for side, at in enumerate(place):
+            self.ones[side][at] += bit
+            self.all[side][at] += 1
+        self.total.count(bit)
+        self.last = bit
 
 
 class Magnitudes:
@@ -103,8 +122,8 @@ def code_flags(stream: Stream, given: Flags) -> Flags:
 
 def code_matrix(stream: Stream, given: Matrix) -> Matrix:
     """A matrix of a known shape; what is in the given one counts in writing only."""
-    rows = np.flatnonzero(code_flags(stream, given.any(1))).tolist()
-    columns = np.flatnonzero(code_flags(stream, given.any(0))).tolist()
+    rows = np.flatnonzero(code_flags(stream, np.any(given, axis=1))).tolist()
+    columns = np.flatnonzero(code_flags(stream, np.any(given, axis=0))).tolist()
     zeros, magnitudes = Zeros(given.shape), Magnitudes()
     matrix = np.zeros_like(given)
     for row in rows:

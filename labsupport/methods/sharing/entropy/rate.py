@@ -9,6 +9,7 @@ What is rare in a row or column costs most there, so that whole rows and columns
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,10 +28,11 @@ FIRST = 0.5  # what a row or column counts before anything is seen (Krichevsky a
 def geometric_bits(magnitudes: Tensor, mean: Tensor) -> Tensor:
     """Bits of each whole number of a magnitude, where such magnitudes have a mean above 0.
 
-    -log2 of (1 - r) / (1 + r) r^magnitude, with the r that has this mean: 2r / (1 - r^2).
+    -log2 of (1 - r) / (1 + r) r^magnitude, with the r that has this mean, 2r / (1 - r^2): then
+    -ln((1 - r) / (1 + r)) is arsinh(mean), and r is the tanh of half of it.
     """
-    ratio = mean / (1 + (1 + mean.square()).sqrt())
-    return ((1 + ratio) / (1 - ratio)).log2() - magnitudes * ratio.log2()
+    start = mean.asinh()
+    return (start - magnitudes * (start / 2).tanh().log()) / math.log(2)
 
 
 def expected_magnitudes(magnitudes: Tensor) -> Tensor:
