@@ -12,6 +12,7 @@ from labsupport.methods import early_exit, pruning, sharing, spatial, surgery
 from labsupport.methods.distillation import SoftTargets, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
+from labsupport.methods.sharing import entropy
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit
@@ -44,6 +45,11 @@ def share(model):
 def hashed(model):
     """An eighth of the weights as values."""
     return sharing.hash_weights(model, 1 / 8)
+
+
+def with_steps(model):
+    """Weights and biases of five bits, their steps to be trained."""
+    return entropy.with_steps(model, 5)
 
 
 def branches(model):
@@ -95,11 +101,13 @@ METHODS = {
     "share": share,
     "hashed": hashed,
     "without_codebooks": sharing.without_codebooks,
+    "with_steps": with_steps,
+    "rounded": entropy.rounded,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
 # and before exits.
-WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
+WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed", "with_steps")
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
@@ -112,5 +120,7 @@ FOLLOWERS = {
     "share": ("distill", "without_codebooks", *WEIGHTS),
     "hashed": ("distill", *WEIGHTS),
     "without_codebooks": tuple(METHODS),
+    "with_steps": ("distill", "rounded", *WEIGHTS),
+    "rounded": ("prune", "with_steps"),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]
