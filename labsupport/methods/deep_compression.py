@@ -16,6 +16,8 @@ from labsupport.methods.pruning import keep_largest, without_masks
 from labsupport.methods.sharing import share
 from labsupport.training import Recipe, fit
 
+Shares = float | Mapping[str, float]  # of the weights of all layers, or by name of some
+
 
 def deep_compression(
     network: nn.Module,
@@ -23,7 +25,7 @@ def deep_compression(
     retraining: Recipe,
     tuning: Recipe,
     *,
-    keep: Mapping[str, float],
+    keep: Shares,
     bits: int | Mapping[str, int],
     rounds: int = 4,
     seed: int = 0,
@@ -44,11 +46,11 @@ def prune_in_rounds(
     splits: Splits[Any],
     recipe: Recipe,
     *,
-    keep: Mapping[str, float],
+    keep: Shares,
     rounds: int = 4,
     seed: int = 0,
 ) -> nn.Module:
-    """A copy, pruned to the shares `keep` of some layers' weights, by name, and retrained.
+    """A copy with the shares `keep` of its layers' weights, for all or by name for some, retrained.
 
     Each round takes the same share of the weights that are left, the smallest ones, and masks hold
     the zeros in the training that follows (Han et al. 2015, "Learning both weights and
@@ -56,8 +58,16 @@ def prune_in_rounds(
     """
     if rounds < 1:
         raise LabError(f"pruning in {rounds} rounds", "give at least one")
+    keep_largest(network, keep)  # whatever is wrong is said before any training
     pruned = network
     for done in range(1, rounds + 1):
-        shares = {name: share ** (done / rounds) for name, share in keep.items()}
-        pruned = fit(keep_largest(without_masks(pruned), shares), splits, recipe, seed).model
+        so_far = _to_the_power(keep, done / rounds)
+        pruned = fit(keep_largest(without_masks(pruned), so_far), splits, recipe, seed).model
     return pruned
+
+
+def _to_the_power(keep: Shares, part: float) -> Shares:
+    """The shares that are left when a part of the rounds, above 0 to 1, is done."""
+    if isinstance(keep, Mapping):
+        return {name: share**part for name, share in keep.items()}
+    return keep**part

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,9 @@ def _quantized(network: nn.Module) -> Iterator[tuple[str, QuantizedLayer]]:
         if layer.inputs.bits != INPUT_BITS:
             problem = f"layer {name} takes inputs of {layer.inputs.bits} bits"
             raise LabError(problem, f"quantize it with inputs of {INPUT_BITS} bits")
+        if not isinstance(layer.weight_grid, Grid):
+            problem = f"layer {name} holds whole numbers already"
+            raise LabError(problem, "export the network that `with_integers` was given")
         yield name, layer
 
 
@@ -112,17 +116,14 @@ def _overrides(model: onnx.ModelProto, layers: Mapping[str, QuantizedLayer]) -> 
         if weight not in readers:
             raise LabError(f"layer {name} is no layer in ONNX", "keep it in floats")
         found[readers[weight].input[0]] = [_scale(layer.inputs.step, layer.inputs.zero)]
-        found[weight] = [{"axis": 0} | _scale(step) for step in _weight_steps(layer)]
+        found[weight] = [
+            {"axis": 0} | _scale(step) for step in cast(Grid, layer.weight_grid).step.flatten()
+        ]
     return found
 
 
-def _weight_steps(layer: QuantizedLayer) -> Tensor:
-    grid = layer.layer.get_submodule("parametrizations.weight")[-1]  # type: ignore[index]
-    return cast(Grid, grid).step.flatten()
-
-
 def _scale(step: Tensor, zero: Tensor | int = 0) -> dict[str, Any]:
-    return {"scale": step.detach().numpy(), "zero_point": int(zero)}
+    return {"scale": step.detach().numpy(), "zero_point": np.array(int(zero), np.uint8)}
 
 
 def _check(network: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) -> None:

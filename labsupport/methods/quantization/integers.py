@@ -48,15 +48,13 @@ def with_integers(network: nn.Module) -> nn.Module:
         problem = f"no layer of this {type(network).__name__} is quantized"
         raise LabError(problem, "quantize them first: quantize(network, split, bits)")
     for quantized in layers:
-        _store(quantized.layer)
+        if isinstance(quantized.weight_grid, Grid):
+            _store(quantized.layer, quantized.weight_grid)
     return stored
 
 
-def _store(layer: nn.Module) -> None:
+def _store(layer: nn.Module, grid: Grid) -> None:
     """Put whole numbers in the place of the floats that weights are rounded from."""
-    grid = layer.get_submodule("parametrizations.weight")[-1]
-    if not isinstance(grid, Grid):  # it is stored so already
-        return
     weight, step = cast(Tensor, layer.weight).detach(), grid.step.detach()
     codes = grid.codes(weight).to(torch.int8)
     make_plain(layer, "weight", nn.Parameter(weight))

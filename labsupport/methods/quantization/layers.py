@@ -55,6 +55,11 @@ class QuantizedLayer(nn.Module):
         return cast(Tensor | None, self.layer.bias)
 
     @property
+    def weight_grid(self) -> nn.Module:
+        """What the weights are computed by, a `Grid` until `with_integers` replaces it."""
+        return cast(nn.ModuleList, self.layer.get_submodule("parametrizations.weight"))[-1]
+
+    @property
     def weight_count(self) -> int:
         """Weights and biases; steps are not counted."""
         return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
