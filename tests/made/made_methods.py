@@ -128,22 +128,22 @@ METHODS = {
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
 # and before exits.
 # Networks of few bits are finished.
-WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed", "quantize", "bfloat16")
+WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
     "without_masks": tuple(METHODS),
-    "branches": ("prune", "distill", *WEIGHTS),
-    "rules": WEIGHTS,
+    "branches": ("prune", "distill", "quantize", *WEIGHTS),
+    "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
     "quantize": ("distill",),
     "quantized_integers": ("distill",),
     "bfloat16": (),
-    "share": ("distill", "without_codebooks", *WEIGHTS),
-    "hashed": ("distill", *WEIGHTS),
+    "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
+    "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]
