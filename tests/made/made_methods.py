@@ -126,8 +126,7 @@ METHODS = {
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
-# and before exits.
-# Networks of few bits are finished.
+# and before exits; networks of few bits are finished.
 WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
 FOLLOWERS = {
     "prune": tuple(METHODS),

@@ -98,12 +98,10 @@ def quantize(
     layers = {name: layer for name, (layer, *_) in widths.items()}
     _check(quantized, layers)
     values = input_values(quantized, layers, split)
-    made = {
-        layer: QuantizedLayer(
-            layer, _grid(affine, values[name], inner), _grid(symmetric, layer.weight, width)
-        )
-        for name, (layer, width, inner) in widths.items()
-    }
+    made: dict[nn.Module, nn.Module] = {}
+    for name, (layer, width, inner) in widths.items():
+        inputs = _grid(affine, values[name], inner)
+        made[layer] = QuantizedLayer(layer, inputs, _grid(symmetric, _weight(layer), width))
     return replaced(quantized, made)
 
 
@@ -138,7 +136,7 @@ Widths = dict[str, tuple[nn.Module, int, int]]  # layer, bits of its weights and
 
 def _widths(network: nn.Module, bits: Bits, activation_bits: Bits | None) -> Widths:
     """By name, layers with the bits of their weights and inputs. Raises LabError for other bits."""
-    of_inputs = {} if activation_bits is None else activation_bits
+    of_inputs: Bits = {} if activation_bits is None else activation_bits
     if not isinstance(of_inputs, Mapping):
         of_inputs = {name: of_inputs for name, *_ in weighted_layers(network, bits)}
     widths = {
@@ -159,14 +157,18 @@ def _check(network: nn.Module, layers: Mapping[str, nn.Module]) -> None:
         problem = f"this {type(network).__name__} is quantized already"
         raise LabError(problem, "quantize the network that it was made from")
     for name, layer in layers.items():
-        weight = cast(Tensor, layer.weight)
+        weight = _weight(layer)
         if not weight.numel() or not weight.isfinite().all():
             problem = f"layer {name} has no weights, or some that are not finite"
             raise LabError(problem, "look at how it was made")
 
 
+def _weight(layer: nn.Module) -> Tensor:
+    return cast(Tensor, layer.weight).detach()
+
+
 def _grid(grid_of: GridOf, values: Tensor, bits: int) -> Grid:
-    return narrowed(grid_of(values, bits), values.detach())
+    return narrowed(grid_of(values, bits), values)
 
 
 def replaced(network: nn.Module, made: Mapping[nn.Module, nn.Module]) -> nn.Module:
