@@ -136,9 +136,8 @@ Widths = dict[str, tuple[nn.Module, int, int]]  # layer, bits of its weights and
 
 def _widths(network: nn.Module, bits: Bits, activation_bits: Bits | None) -> Widths:
     """By name, layers with the bits of their weights and inputs. Raises LabError for other bits."""
-    of_inputs: Bits = {} if activation_bits is None else activation_bits
-    if not isinstance(of_inputs, Mapping):
-        of_inputs = {name: of_inputs for name, *_ in weighted_layers(network, bits)}
+    given = {} if activation_bits is None else activation_bits
+    of_inputs = {name: width for name, _, width in weighted_layers(network, given)}
     widths = {
         name: (layer, width, of_inputs.get(name, width))
         for name, layer, width in weighted_layers(network, bits)
