@@ -146,7 +146,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not (around and around[-1].opaque):
             if isinstance(module, HasCost):
                 call.cost = module.forward_cost(inputs[0], output)
-                leaves = (t for t in tree_leaves(output) if t is not inputs[0])
+                leaves = (t for t in tree_leaves(output) if all(t is not i for i in inputs))
                 call.written = sum(t.numel() for t in leaves if isinstance(t, Tensor))
                 for outer in around:
                     outer.origins.note(name, inputs, output)

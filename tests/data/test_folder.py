@@ -116,3 +116,7 @@ def test_imagenet_uses_its_validation_part_as_test(image_folder, tmp_path):
     raw = read_imagenet(tmp_path)
     assert raw.val is None
     assert len(raw.test.labels) == 12
+    splits = load("imagenet", data_dir=tmp_path, size=6)
+    assert splits.input_shape == (3, 6, 6)
+    assert splits.classes == ("cat", "dog")
+    assert len(splits.test) == 12

@@ -20,6 +20,10 @@ from labsupport.methods.spatial.patterns import (
     patterns,
 )
 from labsupport.methods.spatial.sites import Site, sites
+from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_network import SnapeaNetwork, snapea
+from labsupport.methods.spatial.speculation import Speculation, speculate
+from labsupport.methods.spatial.stacked import stacked_savings
 from labsupport.methods.spatial.statistics import Savings, savings
 from labsupport.methods.spatial.trials import Found, Trial
 
@@ -31,8 +35,11 @@ __all__ = [
     "PatchCodes",
     "Savings",
     "Site",
+    "SnapeaLayer",
+    "SnapeaNetwork",
     "SpatialLayer",
     "SpatialNetwork",
+    "Speculation",
     "Trial",
     "count_ones",
     "decode",
@@ -48,5 +55,8 @@ __all__ = [
     "patterns",
     "savings",
     "sites",
+    "snapea",
     "spatialize",
+    "speculate",
+    "stacked_savings",
 ]

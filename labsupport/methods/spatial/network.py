@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import TypeVar, cast
 
 from torch import Tensor, fx, nn
 
@@ -14,8 +14,10 @@ from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Mask
 from labsupport.methods.spatial.patterns import diagonal
 from labsupport.methods.spatial.sites import Site, sites
+from labsupport.methods.spatial.snapea import SnapeaLayer
 from labsupport.network.tracing import trace
 
+N = TypeVar("N", bound=nn.Module)
 DIAGONAL = Mask.uniform(2, diagonal(2))
 
 
@@ -124,10 +126,14 @@ def spatialize(
     for node in body.graph.nodes:
         node.meta = {}
     body.recompile()
-    network = SpatialNetwork(body).train(model.training)
+    return in_modes_of(model, SpatialNetwork(body))
+
+
+def in_modes_of(model: nn.Module, network: N) -> N:
+    """A network in the mode of the one whose graph its body is, and so its parts by name."""
     modes = {name: module.training for name, module in model.named_modules()}
-    for name, module in body.named_modules():  # some may be frozen
-        module.training = modes.get(name, model.training)
+    for name, module in network.named_modules():  # some may be frozen
+        module.training = modes.get(name.removeprefix("body").lstrip("."), model.training)
     return network
 
 
@@ -138,15 +144,24 @@ def _check_plain(model: nn.Module) -> None:
     if any(isinstance(module, SpatialLayer) for module in model.modules()):
         problem = f"a {type(model).__name__} has spatial layers already"
         raise LabError(problem, "set their masks")
+    if any(isinstance(module, SnapeaLayer) for module in model.modules()):
+        problem = f"a {type(model).__name__} stops sums early already"
+        raise LabError(problem, "spatialize the network that it was made of, then add SnaPEA")
 
 
 def _insert(body: fx.GraphModule, site: Site, mask: Mask) -> None:
     layers = {name: cast(nn.Conv2d, body.get_submodule(name)) for name in site.convolutions}
     layer = SpatialLayer(layers, site.ofmap, mask)
-    path = "spatial_" + layer.name.replace(".", "_")
-    while hasattr(body, path):  # names with dots and with underscores may meet
-        path += "_"
-    body.add_submodule(path, layer)
+    path = add_layer(body, "spatial", layer)
     with body.graph.inserting_after(site.relu):
         call = body.graph.call_module(path, (site.relu,))
     site.relu.replace_all_uses_with(call, lambda user: user is not call)
+
+
+def add_layer(body: fx.GraphModule, kind: str, layer: SpatialLayer | SnapeaLayer) -> str:
+    """Add a layer to a graph's modules, under a free name that tells its kind and convolution."""
+    path = f"{kind}_{layer.name}".replace(".", "_")
+    while hasattr(body, path):  # names with dots and with underscores may meet
+        path += "_"
+    body.add_submodule(path, layer)
+    return path

@@ -80,7 +80,7 @@ def _relu_behind(graph: fx.GraphModule, name: str, calls: list[fx.Node]) -> fx.N
     if len(calls) > 1:
         return f"{name} is called {len(calls)} times"
     for node in _line(calls[0]):
-        if _is_relu(graph, node):
+        if is_relu(graph, node):
             return node
         layer = called(graph, node)
         passes = node is calls[0] or isinstance(layer, ELEMENTWISE) or _is_addition(node)
@@ -107,7 +107,8 @@ def _is_addition(node: fx.Node) -> bool:
     return node.op in CALLS and node.target in ADDITIONS
 
 
-def _is_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
+def is_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a call is a ReLU."""
     is_call = node.op in CALLS and node.target in RELU_CALLS
     return is_call or isinstance(called(graph, node), nn.ReLU)
 

@@ -1,0 +1,96 @@
+"""Spatial networks run by masked convolutions."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+from torch import Tensor, fx, nn
+
+from labsupport.core.errors import LabError
+from labsupport.methods.spatial import SpatialLayer, SpatialNetwork
+from labsupport.methods.spatial.folding import Source, folded, source_of
+from labsupport.network.tracing import called, shape_of, trace
+from labsupport.runtimes.masked import MaskedConvolution
+from labsupport.runtimes.runtime import Runtime, Torch
+
+
+class Numba(Torch):
+    """Kernels that numba compiles, among layers of torch: those compute on one thread."""
+
+    name = "numba"
+
+
+class KernelNetwork(nn.Module):
+    """A network some of whose convolutions are masked ones; `as_kernels` makes it."""
+
+    runtime: Runtime = Numba()
+
+    def __init__(self, body: fx.GraphModule) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the spatial network gives for images (N, C, H, W), but for rounding."""
+        return cast(Tensor, self.body(x))
+
+
+def as_kernels(network: SpatialNetwork, input_shape: tuple[int, ...]) -> KernelNetwork:
+    """A copy, for inference, in which enabled spatial layers save time, not only MACs.
+
+    Each convolution with its batch norms, its ReLU and its mask becomes one `MaskedConvolution`. Of
+    coupled ones the first does, the others are computed in full. Layers that are disabled stay
+    torch's, and so are those worth disabling where the kernel does not win. Raises LabError if none
+    is enabled, and for a convolution that the kernel does not know: with groups or dilation, padded
+    with other than zeros, or followed by more than batch norms and one addition.
+    """
+    body = trace(copy.deepcopy(network.body).eval(), input_shape)
+    calls = [node for node in body.graph.nodes if _is_enabled(called(body, node))]
+    if not calls:
+        raise LabError("no spatial layer is enabled", "enable those that shall run as kernels")
+    for call in calls:
+        _replace(body, call)
+    for node in body.graph.nodes:
+        node.meta = {}
+    body.delete_all_unused_submodules()
+    body.recompile()
+    return KernelNetwork(body).eval()
+
+
+def _is_enabled(layer: nn.Module | None) -> bool:
+    return isinstance(layer, SpatialLayer) and layer.enabled
+
+
+def _replace(body: fx.GraphModule, call: fx.Node) -> None:
+    """Let one kernel do what the calls up to a spatial layer did."""
+    layer, relu = cast(SpatialLayer, called(body, call)), call.all_input_nodes[0]
+    source = source_of(body, relu, layer.name)
+    if source is None:
+        problem = f"more than fixed batch norms and one addition follow {layer.name}"
+        raise LabError(problem, "disable its spatial layer")
+    x = source.call.all_input_nodes[0]
+    kernel = _kernel(layer, source, x)
+    path = str(call.target)
+    body.set_submodule(path, kernel)
+    inputs = (x,) if source.added is None else (x, source.added)
+    with body.graph.inserting_after(call):
+        new = body.graph.call_module(path, inputs)
+    call.replace_all_uses_with(new)
+    for node in (call, relu, *source.nodes):
+        body.graph.erase_node(node)
+
+
+def _kernel(layer: SpatialLayer, source: Source, x: fx.Node) -> MaskedConvolution:
+    convolution, shape = layer.convolutions[0], shape_of(x)
+    plain = convolution.groups == 1 and convolution.padding_mode == "zeros"
+    if not plain or set(convolution.dilation) != {1} or isinstance(convolution.padding, str):
+        problem = f"no kernel for {layer.name}: {convolution}"
+        raise LabError(problem, "disable its spatial layer")
+    assert shape is not None
+    _, channels, height, width = shape
+    weight, bias = folded(convolution, source.norms)
+    stride, padding = cast("tuple[int, int]", convolution.stride), convolution.padding
+    image = channels, height, width
+    return MaskedConvolution(
+        weight, bias, stride, cast("tuple[int, int]", padding), layer.mask, image, layer.name
+    )
