@@ -75,6 +75,7 @@ def _replace(body: fx.GraphModule, call: fx.Node) -> None:
     inputs = (x,) if source.added is None else (x, source.added)
     with body.graph.inserting_after(call):
         new = body.graph.call_module(path, inputs)
+    new.meta = call.meta  # its shape, which the next kernel is made for
     call.replace_all_uses_with(new)
     for node in (call, relu, *source.nodes):
         body.graph.erase_node(node)
