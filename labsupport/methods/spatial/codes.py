@@ -6,7 +6,7 @@ patterns together: sums over subsets tell how many codes lie within the zeros of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -114,7 +114,7 @@ def within(
         return torch.split(groups.reshape(-1, groups.shape[-1]), max(1, AT_ONCE // size))
 
     parts = grouped(codes)
-    of_parts = [None] * len(parts) if weights is None else grouped(weights)
+    of_parts: Sequence[Tensor | None] = [None] * len(parts) if weights is None else grouped(weights)
     counts = [
         _within(_counts(part, size, weight))[:, zeros]
         for part, weight in zip(parts, of_parts, strict=True)

@@ -121,7 +121,7 @@ def _watched(network: SpatialNetwork) -> Iterator[dict[SpatialLayer, tuple[Tenso
     """What each layer gets and gives while the network runs."""
     maps: dict[SpatialLayer, tuple[Tensor, Tensor]] = {}
 
-    def keep(layer: SpatialLayer, inputs: tuple[Tensor], output: Tensor) -> None:
+    def keep(layer: SpatialLayer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         maps[layer] = inputs[0], output
 
     with ExitStack() as stack:
