@@ -100,6 +100,14 @@ def spatialize(model):
     return spatial.spatialize(model, IMAGE)
 
 
+def masks(model):
+    """Masks for each filter that lose little, and an epoch of training with them."""
+    network, splits = spatialize(model), toy_splits()
+    by_filter = spatial.Granularity.FILTER
+    found = spatial.fast_search(network, splits.val, 0.1, by_filter, tries=2)
+    return spatial.retrain(found.network, splits, BRIEF)
+
+
 def distill(model):
     """An epoch with the answers of a teacher drawn by chance."""
     splits = toy_splits()
@@ -119,6 +127,7 @@ METHODS = {
     "branches": branches,
     "rules": rules,
     "spatialize": spatialize,
+    "masks": masks,
     "magnitude": magnitude,
     "without_masks": pruning.without_masks,
     "sparse": pruning.with_sparse_linears,
@@ -143,6 +152,7 @@ FOLLOWERS = {
     "branches": ("prune", "distill", "quantize", *WEIGHTS),
     "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
+    "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "magnitude": ("distill", "spatialize", "quantize", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
