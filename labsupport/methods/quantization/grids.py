@@ -47,7 +47,8 @@ class Grid(nn.Module):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """The codes of the nearest values, int16."""
-        return (self(x) / self.step + self.zero).round().to(torch.int16)
+        rounded: Tensor = self(x)
+        return (rounded / self.step + self.zero).round().to(torch.int16)
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -95,7 +96,8 @@ def _scaled(grid: Grid, share: Tensor) -> Grid:
 
 def _errors(grid: Grid, x: Tensor) -> Tensor:
     """The squared error that belongs to each step, in a row; to one step, a number."""
-    squares = (grid(x) - x).square()
+    rounded: Tensor = grid(x)
+    squares = (rounded - x).square()
     return squares.flatten(1).sum(1) if grid.log_step.dim() else squares.sum()
 
 
