@@ -32,6 +32,7 @@ from labsupport.network.weights import WEIGHTED
 FORMAT, VERSION = b"LSEC", 1
 NUMBER = 4  # bytes that say how many bytes steps and other tensors have
 STEP = torch.bfloat16
+LARGEST = 2**24  # float32 has no whole number beyond it for each code
 OTHER = "it was written of another architecture"
 
 
@@ -78,9 +79,7 @@ def _network(architecture: nn.Module, content: bytes) -> nn.Module:
     known, *stored = _cut(content[NUMBER:end], [torch.empty(len(slots), dtype=STEP), *others])
     empty = [np.zeros((_outputs(layer), sum(_widths(layer))), np.int64) for layer in layers]
     matrices = map(torch.from_numpy, _code_layers(Reader(content[end:]), empty))
-    parts = [
-        matrix.split(_widths(layer), 1) for matrix, layer in zip(matrices, layers, strict=True)
-    ]
+    parts = [torch.split(of, _widths(layer), 1) for of, layer in zip(matrices, layers, strict=True)]
     with torch.no_grad():
         for slot, codes, step in zip(slots, chain(*parts), known.float(), strict=True):
             slot.copy_(_multiples(codes.reshape(slot.shape), step, slot.dtype))
@@ -106,7 +105,8 @@ def _codes(name: str, layer: nn.Module, known: Mapping[str, Tensor]) -> Matrix:
             problem = f"the {kind} of layer {name or type(layer).__name__} has no step"
             raise LabError(problem, "give all layers some: with_steps(network)")
         codes = (value / step).round()
-        if not torch.equal(_multiples(codes, step, value.dtype), value):
+        exact = torch.equal(_multiples(codes, step, value.dtype), value)
+        if not exact or codes.abs().max() > LARGEST:
             problem = f"the {kind} of layer {name} is not finite, or not in whole steps"
             raise LabError(problem, "look at how it was trained, or give it steps again")
         parts.append(codes.reshape(len(codes), -1))

@@ -13,7 +13,6 @@ import numpy as np
 from constriction import stream as coding
 
 WORD = 4  # bytes of the coder's words
-SPARE = 2  # words that the coder may look ahead, zeros which are not written
 PRECISION = 1 << 16  # probabilities are whole multiples of its inverse
 
 
@@ -52,19 +51,17 @@ class Writer:
 
 
 class Reader:
-    """Bits that a writer has written."""
+    """Bits that a writer has written; the coder takes zeros for what is behind the end."""
 
     def __init__(self, content: bytes) -> None:
-        padding = -len(content) % WORD + SPARE * WORD
-        words = np.frombuffer(content + bytes(padding), dtype="<u4")
+        words = np.frombuffer(content + bytes(-len(content) % WORD), dtype="<u4")
         self.decoder = coding.queue.RangeDecoder(words.astype(np.uint32))
 
     def bit(self, given: bool, probability: float) -> bool:
         """The next bit. Raises ValueError for bytes that no writer gave."""
+        model = coding.model.Bernoulli(_in_steps(probability), perfect=False)
         try:
-            return bool(
-                self.decoder.decode(coding.model.Bernoulli(_in_steps(probability), perfect=False))
-            )
+            return bool(self.decoder.decode(model))
         except AssertionError as error:
             raise ValueError(str(error)) from None
 

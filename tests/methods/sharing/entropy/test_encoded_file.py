@@ -244,6 +244,9 @@ def test_what_cannot_be_written_is_refused(path):
     steps(net)["0.bias"].log_step.data.fill_(torch.nan)
     with pytest.raises(LabError, match="the bias of layer 0 is not finite"):
         encode(net, path)
+    put(net := with_steps(nn.Linear(3, 5)), torch.full((5, 4), 2**30))
+    with pytest.raises(LabError, match="not in whole steps"):
+        encode(net, path)
     with pytest.raises(LabError, match="weight is sparse"):
         encode(METHODS["sparse"](with_steps(NETWORKS["residual"]())), path)
     assert not path.exists()
