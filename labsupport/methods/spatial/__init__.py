@@ -28,7 +28,7 @@ from labsupport.methods.spatial.retraining import (
     retrain,
 )
 from labsupport.methods.spatial.sites import Site, sites
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork, snapea
 from labsupport.methods.spatial.speculation import Speculation, speculate
 from labsupport.methods.spatial.stacked import stacked_savings

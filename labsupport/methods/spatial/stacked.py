@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.spatial.layer import SpatialLayer
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.statistics import Savings
 from labsupport.network.calls import kind_of
 from labsupport.network.counting import ModuleCall, count_calls
