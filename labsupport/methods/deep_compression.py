@@ -5,6 +5,7 @@ Han, Mao and Dally 2016, "Deep compression", figure 1. The file is `sharing.comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,4 +71,4 @@ def _to_the_power(keep: Shares, part: float) -> Shares:
     """The shares that are left when a part of the rounds, above 0 to 1, is done."""
     if isinstance(keep, Mapping):
         return {name: share**part for name, share in keep.items()}
-    return keep**part
+    return math.pow(keep, part)

@@ -163,8 +163,8 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
 
 def statements(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
     """What a file's metadata say: the cost of one example, and how many weights there are."""
-    stated = {COST: cost(model, input_shape), WEIGHTS: weights_of(model)}
-    return {key: json.dumps(asdict(value)) for key, value in stated.items()}
+    cost_of_one = json.dumps(asdict(cost(model, input_shape)))
+    return {COST: cost_of_one, WEIGHTS: json.dumps(asdict(weights_of(model)))}
 
 
 def _check(model: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) -> None:

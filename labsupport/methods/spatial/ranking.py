@@ -72,7 +72,7 @@ class Ranking:
             torch.cat([getattr(one, kind).flatten() for one in hulls.values()])
             for kind in ("prices", "gains")
         )
-        unique, which = prices[prices > 0].unique(return_inverse=True)
+        unique, which = torch.unique(prices[prices > 0], return_inverse=True)
         self.prices = unique.flip(0)
         sums = torch.zeros(len(unique) + 1, dtype=torch.float64)
         sums.index_add_(0, len(unique) - which, gains[prices > 0].double())
