@@ -53,10 +53,11 @@ class Zeros:
 
     def code(self, stream: Stream, given: bool, place: tuple[int, int]) -> bool:
         """Whether the number at a place is other than zero; places come row by row."""
-        odds = self.odds(place) * self.seen[self.last] / self.expected[self.last]
+        first = self.odds(place)
+        odds = first * self.seen[self.last] / self.expected[self.last]
         bit = stream.bit(given, odds / (1 + odds))
         self.seen[self.last] += bit
-        self.expected[self.last] += odds / (1 + odds)
+        self.expected[self.last] += first / (1 + first)
         self.count(bit, place)
         return bit
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -15,6 +15,7 @@ from labsupport.methods.sharing.entropy.matrices import (
 )
 from labsupport.methods.sharing.entropy.streams import Reader, Writer
 
+UNHURRIED = settings(deadline=None, max_examples=50)
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)
 SMALL, ANY = st.integers(-2, 2), st.integers(-(2**24), 2**24)
 MATRICES = st.sampled_from([SMALL, ANY]).flatmap(
@@ -33,6 +34,7 @@ def read(code, writer, unknown):
     return code(Reader(writer.content()), unknown)
 
 
+@UNHURRIED
 @given(MATRICES)
 def test_a_matrix_comes_back(matrix):
     writer = written(code_matrix, matrix)
@@ -46,6 +48,7 @@ def test_so_does_one_of_a_single_number(number):
     assert np.array_equal(read(code_matrix, writer, np.zeros_like(matrix)), matrix)
 
 
+@UNHURRIED
 @given(st.integers(1, 2**DIGITS - 1))
 def test_a_whole_number_takes_two_bits_a_digit_but_one(number):
     writer = written(code_whole, number)
@@ -58,6 +61,7 @@ def test_a_number_of_too_many_digits_is_an_error():
         code_whole(Writer(), 2**DIGITS)
 
 
+@UNHURRIED
 @given(st.lists(st.booleans(), max_size=50))
 def test_flags_come_back(flags):
     flags = np.array(flags, dtype=bool)

@@ -104,7 +104,7 @@ def test_the_rate_is_about_what_the_coder_takes():
     writer = Writer()
     code_matrix(writer, codes)
     assert code_bits(torch.from_numpy(codes).float()).item() == pytest.approx(
-        writer.bits(), rel=0.1
+        writer.bits(), rel=0.2
     )
 
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labsupport.methods.sharing.entropy.streams import Reader, Writer
 
+UNHURRIED = settings(deadline=None, max_examples=50)
 PAIRS = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=300)
 
 
@@ -15,12 +16,14 @@ def written(pairs):
     return writer
 
 
+@UNHURRIED
 @given(PAIRS)
 def test_bits_come_back(pairs):
     reader = Reader(written(pairs).content())
     assert [reader.bit(False, probability) for _, probability in pairs] == [b for b, _ in pairs]
 
 
+@UNHURRIED
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3000))
 def test_they_take_as_many_bytes_as_they_need(seed, number):
     draw = np.random.default_rng(seed)
