@@ -1,6 +1,5 @@
 """Quantization: weights and inputs of few bits, and floats of 16."""
 
-from labsupport.methods.quantization.export import export_int8
 from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
 from labsupport.methods.quantization.half import InHalf, in_half
@@ -18,7 +17,6 @@ __all__ = [
     "QuantizedLayer",
     "StepGroups",
     "affine",
-    "export_int8",
     "fold_batch_norm",
     "in_half",
     "narrowed",

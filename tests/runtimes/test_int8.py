@@ -14,12 +14,13 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.core.randomness import seeded
 from labsupport.measure.checks import check_network
-from labsupport.methods.quantization import export_int8, quantize, with_integers
+from labsupport.methods.quantization import quantize, with_integers
 from labsupport.methods.quantization.grids import affine, symmetric
 from labsupport.methods.quantization.layers import QuantizedLayer
 from labsupport.network.cost import cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.weights import weights_of
+from labsupport.runtimes.int8 import export_int8
 from labsupport.runtimes.onnx import OnnxNetwork
 from labsupport.training import Recipe, fit, predict
 
