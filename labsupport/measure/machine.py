@@ -32,6 +32,18 @@ LIBRARIES = {
     "FBGEMM": r"(USE_FBGEMM)",
 }
 
+# Flags of processors, by the instructions that multiply numbers of few bits, the best first.
+LOW_PRECISION = {
+    "int8": {
+        "AMX": {"amx_int8"},
+        "VNNI": {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni"},
+        "I8MM": {"i8mm"},
+        "dot product": {"asimddp"},
+    },
+    "bfloat16": {"AMX": {"amx_bf16"}, "AVX-512": {"avx512_bf16"}, "Arm": {"bf16"}},
+    "float16": {"AMX": {"amx_fp16"}, "AVX-512": {"avx512_fp16"}, "Arm": {"asimdhp"}},
+}
+
 
 def machine_report() -> pd.DataFrame:
     """The machine and its software as a table: group, item, value (text)."""
@@ -61,6 +73,19 @@ def processor() -> dict[str, str]:
         "cores we may use": str(_usable_cores()),
         **(dict(_sysfs_caches()) or _cpuinfo_caches(info)),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def low_precision() -> dict[str, str]:
+    """By type of number, the processor's best instructions that multiply it, or "none".
+
+    The types are int8, bfloat16 and float16. Without such instructions a float of 16 bits is
+    multiplied as one of 32; x86 adds two products of bytes in 16 bits, which can overflow.
+    """
+    flags = set(cpuinfo.get_cpu_info().get("flags", ()))
+    return {
+        kind: next((name for name, any_of in known.items() if any_of & flags), "none")
+        for kind, known in LOW_PRECISION.items()
     }
 
 

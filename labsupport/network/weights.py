@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
+from labsupport.core.errors import LabError
+
+T = TypeVar("T")
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that multiply by `weight`
 
 
@@ -65,3 +68,22 @@ def _groups(module: nn.Module, seen: set[int]) -> Iterator[Weights]:
             yield Weights(parameter.numel(), bits, bits)
     for child in module.children():
         yield from _groups(child, seen)
+
+
+def weighted_layers(
+    network: nn.Module, given: T | Mapping[str, T]
+) -> Iterator[tuple[str, nn.Module, T]]:
+    """Linear layers and convolutions with what is given for all, or by name for some.
+
+    Name (of a lone layer its class), layer and what is given. Raises LabError for a network without
+    such a layer, and a name that is none.
+    """
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, WEIGHTED)}
+    if not layers:
+        problem = f"a {type(network).__name__} has no linear layer and no convolution"
+        raise LabError(problem, "give a network that has one")
+    each = given if isinstance(given, Mapping) else dict.fromkeys(layers, given)
+    for name, value in each.items():
+        if name not in layers:
+            raise LabError(f"there is no layer {name}", f"there are {', '.join(layers)}")
+        yield name or type(network).__name__, layers[name], value

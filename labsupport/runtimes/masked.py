@@ -68,7 +68,7 @@ class MaskedConvolution(nn.Module):
         self.register_buffer("starts", starts)
         codes = mask.codes.expand(Granularity.PATCH.shape(self.ofmap, self.p))
         self.register_buffer("codes", codes.contiguous())
-        different, table_of = codes.flatten(1).unique(dim=0, return_inverse=True)
+        different, table_of = torch.unique(codes.flatten(1), dim=0, return_inverse=True)
         self.register_buffer("table_of", table_of)
         tables, ends = _tables(different, _places(height, width, self.p), self.p)
         self.register_buffer("tables", tables)
@@ -115,7 +115,8 @@ def masked_conv(
     as that does.
     """
     channels, height, width = x.shape[1:]
-    return MaskedConvolution(weight, bias, stride, padding, mask, (channels, height, width))(x)
+    kernel = MaskedConvolution(weight, bias, stride, padding, mask, (channels, height, width))
+    return kernel.forward(x)
 
 
 def _sides(weight: Tensor, stride: Pair, padding: Pair, image: tuple[int, int, int]) -> Pair:

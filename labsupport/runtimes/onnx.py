@@ -144,7 +144,7 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
     path = Path(path)
     model = copy.deepcopy(model).cpu().float().eval()
     x = example(model, input_shape, batch=2)
-    with torch.no_grad(), atomic_write(path) as temporary, _quiet():
+    with torch.no_grad(), atomic_write(path) as temporary, quiet():
         try:
             batch = {0: torch.export.Dim("batch")}
             program = torch.onnx.export(
@@ -155,12 +155,16 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
             raise LabError(problem, "try one that torch.export takes") from None
         if program is None:
             raise LabError(f"{type(model).__name__} was not exported", "try another network")
-        metadata = program.model.metadata_props
-        metadata[COST] = json.dumps(asdict(cost(model, input_shape)))
-        metadata[WEIGHTS] = json.dumps(asdict(weights_of(model)))
+        program.model.metadata_props.update(statements(model, input_shape))
         program.save(temporary, external_data=False)
         _check(model, OnnxNetwork(temporary), input_shape)
     return path
+
+
+def statements(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
+    """What a file's metadata say: the cost of one example, and how many weights there are."""
+    cost_of_one = json.dumps(asdict(cost(model, input_shape)))
+    return {COST: cost_of_one, WEIGHTS: json.dumps(asdict(weights_of(model)))}
 
 
 def _check(model: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) -> None:
@@ -177,8 +181,8 @@ def _check(model: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells its progress on every channel there is."""
+def quiet() -> Iterator[None]:
+    """Nothing is told: exporters report their progress on every channel there is."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -8,10 +8,19 @@ from made_rules import toy_images, toy_network
 
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
-from labsupport.methods import early_exit, pruning, sharing, spatial, surgery
+from labsupport.methods import (
+    deep_compression,
+    early_exit,
+    pruning,
+    quantization,
+    sharing,
+    spatial,
+    surgery,
+)
 from labsupport.methods.distillation import SoftTargets, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
+from labsupport.methods.sharing import entropy
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit
@@ -46,6 +55,27 @@ def hashed(model):
     return sharing.hash_weights(model, 1 / 8)
 
 
+def with_steps(model):
+    """Weights and biases of five bits, their steps to be trained."""
+    return entropy.with_steps(model, 5)
+
+
+def compressed(model):
+    """Half of the weights of each layer, and at most four different ones."""
+    return deep_compression.deep_compression(
+        model, toy_splits(), BRIEF, BRIEF, keep=0.5, bits=2, rounds=2
+    )
+
+
+def quantize(model):
+    """Weights of 4 bits, inputs of 8."""
+    return quantization.quantize(model, toy_splits().train, 4, 8)
+
+
+def bfloat16(model):
+    return quantization.in_half(model, torch.bfloat16)
+
+
 def branches(model):
     """A branch behind the first layer, which lets about half of the images leave."""
     place, shape = _first_place(model)
@@ -70,6 +100,14 @@ def spatialize(model):
     return spatial.spatialize(model, IMAGE)
 
 
+def masks(model):
+    """Masks for each filter that lose little, and an epoch of training with them."""
+    network, splits = spatialize(model), toy_splits()
+    by_filter = spatial.Granularity.FILTER
+    found = spatial.fast_search(network, splits.val, 0.1, by_filter, tries=2)
+    return spatial.retrain(found.network, splits, BRIEF)
+
+
 def distill(model):
     """An epoch with the answers of a teacher drawn by chance."""
     splits = toy_splits()
@@ -89,28 +127,42 @@ METHODS = {
     "branches": branches,
     "rules": rules,
     "spatialize": spatialize,
+    "masks": masks,
     "magnitude": magnitude,
     "without_masks": pruning.without_masks,
     "sparse": pruning.with_sparse_linears,
     "share": share,
     "hashed": hashed,
     "without_codebooks": sharing.without_codebooks,
+    "with_steps": with_steps,
+    "rounded": entropy.rounded,
+    "compressed": compressed,
+    "quantize": quantize,
+    "quantized_integers": lambda model: quantization.with_integers(quantize(model)),
+    "bfloat16": bfloat16,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
-# and before exits.
-WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed")
+# and before exits; networks of few bits are finished.
+WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed", "with_steps")
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
     "without_masks": tuple(METHODS),
-    "branches": ("prune", "distill", *WEIGHTS),
-    "rules": WEIGHTS,
+    "branches": ("prune", "distill", "quantize", *WEIGHTS),
+    "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", *WEIGHTS),
+    "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", *WEIGHTS),
     "sparse": ("without_masks",),
-    "share": ("distill", "without_codebooks", *WEIGHTS),
-    "hashed": ("distill", *WEIGHTS),
+    "compressed": ("distill", "without_codebooks", "quantize"),
+    "quantize": ("distill",),
+    "quantized_integers": ("distill",),
+    "bfloat16": (),
+    "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
+    "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),
+    "with_steps": ("distill", "rounded", *WEIGHTS),
+    "rounded": ("prune", "with_steps"),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]

@@ -64,3 +64,20 @@ def test_linux_caches(monkeypatch, tmp_path):
 def test_the_absent_package_is_left_out(monkeypatch):
     monkeypatch.setattr(machine, "PACKAGES", ["torch", "no-such-package"])
     assert list(machine.packages()) == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "int8", "bfloat16"),
+    [
+        ([], "none", "none"),
+        (["avx2", "f16c"], "none", "none"),
+        (["avx2", "avx_vnni"], "VNNI", "none"),
+        (["avx512_vnni", "amx_int8", "avx512_bf16"], "AMX", "AVX-512"),
+        (["asimddp", "bf16"], "dot product", "Arm"),
+    ],
+)
+def test_instructions_for_few_bits_are_those_of_the_flags(monkeypatch, flags, int8, bfloat16):
+    monkeypatch.setattr(machine.cpuinfo, "get_cpu_info", lambda: {"flags": flags})
+    found = machine.low_precision()
+    assert (found["int8"], found["bfloat16"]) == (int8, bfloat16)
+    assert list(found) == ["int8", "bfloat16", "float16"]

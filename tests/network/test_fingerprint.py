@@ -80,6 +80,17 @@ def test_a_network_that_was_saved_keeps_its_fingerprint(model, tmp_path):
     assert fingerprint(load(tmp_path / "n")) == fingerprint(model)
 
 
+def test_the_order_in_which_parameters_came_makes_no_difference():
+    usual = nn.Linear(3, 2)
+    late = nn.Linear(3, 2, bias=False)
+    bias, weight = usual.bias, usual.weight
+    del late.weight, late.bias
+    late.bias, late.weight = bias, weight
+    assert fingerprint(late) == fingerprint(usual)
+    late.bias, late.weight = nn.Parameter(bias.detach() + 1), weight
+    assert fingerprint(late) != fingerprint(usual)
+
+
 def test_what_has_no_description_has_no_fingerprint(model):
     model[2].act = lambda x: x
     with pytest.raises(LabError, match="act of 2: "):

@@ -14,6 +14,7 @@ from labsupport.methods.pruning.schedules import (
 )
 from labsupport.methods.pruning.search import Found, Stage, search
 from labsupport.methods.pruning.unstructured import (
+    keep_largest,
     magnitude,
     sparse_bytes,
     sparsity,
@@ -30,6 +31,7 @@ __all__ = [
     "Widths",
     "by_fraction",
     "criteria",
+    "keep_largest",
     "lowest",
     "magnitude",
     "one_at_a_time",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from labsupport.core.errors import LabError
 from labsupport.network.cost import Cost
 from labsupport.network.parametrized import make_plain
-from labsupport.network.weights import WEIGHTED
+from labsupport.network.weights import WEIGHTED, weighted_layers
 
 
 class Masked(nn.Module):
@@ -90,9 +90,30 @@ def magnitude(model: nn.Module, sparsity: float) -> nn.Module:
     kept = _largest(torch.cat([size.flatten() for size in sizes]), sparsity)
     masks = torch.split(kept, [size.numel() for size in sizes])
     for layer, mask in zip(layers, masks, strict=True):
-        mask = mask.view_as(layer.weight).to(layer.weight.dtype)
-        parametrize.register_parametrization(layer, "weight", Masked(mask))
+        _mask(layer, mask)
     return sparse
+
+
+def keep_largest(model: nn.Module, keep: float | Mapping[str, float]) -> nn.Module:
+    """A copy with masks that leave each layer a share of its weights: the largest of the layer.
+
+    The layers are convolutions and linear ones; `keep`, above 0 to 1, is for all of them, or by
+    name for some. Raises LabError for another share, no such layer, and a name that is none.
+    """
+    sparse = copy.deepcopy(model)
+    for name, layer, share in weighted_layers(sparse, keep):
+        if not 0 < share <= 1:
+            raise LabError(f"{share} of the weights of layer {name}", "keep above 0, at most 1")
+        sizes = cast(Tensor, layer.weight).detach().abs().flatten()
+        _mask(layer, _largest(sizes, 1 - share))
+    return sparse
+
+
+def _mask(layer: nn.Module, kept: Tensor) -> None:
+    """Let a layer keep the weights for which `kept`, (weights,), is 1."""
+    weight = cast(Tensor, layer.weight)
+    mask = kept.view_as(weight).to(weight.dtype)
+    parametrize.register_parametrization(layer, "weight", Masked(mask))
 
 
 def without_masks(model: nn.Module) -> nn.Module:

@@ -21,19 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
-from labsupport.core.files import atomic_write
 from labsupport.core.tensors import raw_bytes
+from labsupport.methods.sharing import container
 from labsupport.methods.sharing.bits import BitReader
 from labsupport.methods.sharing.layer_code import LayerCode, decode_layer, encode_layer
 from labsupport.methods.sharing.shared import shared_layers
-from labsupport.network.parts import UNFIT, from_parts, to_parts
-from labsupport.network.storage import check_version
+from labsupport.network.parts import from_parts, to_parts
 
 FORMAT, VERSION = b"LSDC", 1
-NUMBER = 4  # bytes of the header's length, and of the checksum
-START = len(FORMAT) + 1 + NUMBER  # where the header begins
+NUMBER = 4  # bytes of the header's length
 STREAMS = ("tables", "codes", "indices")
-UNREADABLE = (*UNFIT, IndexError, zlib.error)
 
 
 def compress(network: nn.Module, path: Path | str) -> pd.Series[int]:
@@ -45,11 +42,8 @@ def compress(network: nn.Module, path: Path | str) -> pd.Series[int]:
     layers, and as `storage.save` does.
     """
     sections = _sections(network)
-    content = b"".join(sections.values())
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_bytes(content + _checksum(content))
     sizes = pd.Series({part: len(section) for part, section in sections.items()}, name="bytes")
-    sizes["header"] += NUMBER
+    sizes["header"] += container.write(path, FORMAT, VERSION, b"".join(sections.values()))
     return sizes
 
 
@@ -59,20 +53,11 @@ def decompress(path: Path | str) -> nn.Module:
     No code of the file runs, and torch's random state stays as it was. Raises LabError for a file
     that is missing, damaged, of another kind or of a newer version.
     """
-    path = Path(path)
-    if not path.exists():
-        raise LabError(f"there is no file {path}", "check its name, or compress the network again")
-    try:
-        header, body = _opened(path)
-        return from_parts(_tensors(header, body), header)
-    except UNREADABLE as error:
-        reason = str(error) or type(error).__name__
-        problem = f"{path} holds no network that can be read: {reason}"
-        raise LabError(problem, "compress it again") from None
+    return container.read(path, FORMAT, VERSION, _network)
 
 
 def _sections(network: nn.Module) -> dict[str, bytes]:
-    """What a file holds before its checksum, in order."""
+    """The content of a file, in order."""
     parts, description = to_parts(network)
     shared = shared_layers(network)
     if not shared:
@@ -99,7 +84,7 @@ def _sections(network: nn.Module) -> dict[str, bytes]:
 
 def _header(header: Mapping[str, Any]) -> bytes:
     text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    return FORMAT + bytes([VERSION]) + len(text).to_bytes(NUMBER, "big") + text
+    return len(text).to_bytes(NUMBER, "big") + text
 
 
 def _packed(layers: list[LayerCode], kind: str) -> bytes:
@@ -118,20 +103,11 @@ def _kind(tensor: Tensor) -> tuple[str, list[int]]:
     return str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
 
 
-def _checksum(content: bytes) -> bytes:
-    return zlib.crc32(content).to_bytes(NUMBER, "big")
-
-
-def _opened(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and body of a file that is whole."""
-    content = path.read_bytes()
-    if not content.startswith(FORMAT) or len(content) < START + NUMBER:
-        raise ValueError("it has another format")
-    check_version(path, content[len(FORMAT)], VERSION)
-    if content[-NUMBER:] != _checksum(content[:-NUMBER]):
-        raise ValueError("the checksum does not fit")
-    end = START + int.from_bytes(content[START - NUMBER : START], "big")
-    return json.loads(zlib.decompress(content[START:end])), content[end:-NUMBER]
+def _network(content: bytes) -> nn.Module:
+    """The network that the content of a file makes."""
+    end = NUMBER + int.from_bytes(content[:NUMBER], "big")
+    header = json.loads(zlib.decompress(content[NUMBER:end]))
+    return from_parts(_tensors(header, content[end:]), header)
 
 
 def _tensors(header: Mapping[str, Any], body: bytes) -> dict[str, Tensor]:
@@ -147,15 +123,8 @@ def _tensors(header: Mapping[str, Any], body: bytes) -> dict[str, Tensor]:
     for name, kind, shape in header["plain"]:
         dtype = getattr(torch, kind)
         size = math.prod(shape) * dtype.itemsize
-        tensors[name] = _tensor(body[at : at + size], dtype, shape)
+        tensors[name] = container.as_tensor(body[at : at + size], dtype, shape)
         at += size
     if at != len(body):
         raise ValueError("it is longer than its header says")
     return tensors
-
-
-def _tensor(content: bytes, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    if not content:
-        return torch.empty(shape, dtype=dtype)
-    # Cloned, as the bytes begin anywhere in memory: kernels round in another order there.
-    return torch.frombuffer(bytearray(content), dtype=dtype).reshape(shape).clone()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.methods.sharing.layers import chosen, make_weight_plain
+from labsupport.methods.sharing.layers import chosen, make_plain_value
 
 Words = NDArray[np.uint64]
 VALUE, SIGN, START = range(3)  # what is drawn from a layer's seed, each by a hash of its own
@@ -100,7 +100,7 @@ def hash_weights(
 def _hash_layer(layer: nn.Module, name: str, fraction: float, seed: int) -> None:
     if not 0 < fraction <= 1:
         raise LabError(f"a fraction of {fraction} for layer {name}", "give one above 0, at most 1")
-    make_weight_plain(layer)
+    make_plain_value(layer)
     weight = cast(Tensor, layer.weight).detach()
     if not weight.numel() or not weight.isfinite().all():
         problem = f"layer {name} has no weights, or some that are not finite"

@@ -31,15 +31,15 @@ def chosen(network: nn.Module, given: T | Mapping[str, T]) -> Iterator[tuple[str
         yield name or type(network).__name__, layers[name], value
 
 
-def make_weight_plain(layer: nn.Module) -> None:
-    """Keep the weight that a layer has, in a parameter of its own, as frozen as it was."""
-    learns = any(parameter.requires_grad for parameter in _behind_weight(layer))
-    value = cast(Tensor, layer.weight).detach().clone()
-    make_plain(layer, "weight", nn.Parameter(value, requires_grad=learns))
+def make_plain_value(layer: nn.Module, name: str = "weight") -> None:
+    """Keep the weight, or another tensor, that a layer has, as a parameter as frozen as it was."""
+    learns = any(parameter.requires_grad for parameter in _behind(layer, name))
+    value = cast(Tensor, getattr(layer, name)).detach().clone()
+    make_plain(layer, name, nn.Parameter(value, requires_grad=learns))
 
 
-def _behind_weight(layer: nn.Module) -> list[nn.Parameter]:
-    """What a weight is, or is computed from."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return list(layer.get_submodule("parametrizations.weight").parameters())
-    return [layer.get_parameter("weight")]
+def _behind(layer: nn.Module, name: str) -> list[nn.Parameter]:
+    """What a tensor is, or is computed from."""
+    if parametrize.is_parametrized(layer, name):
+        return list(layer.get_submodule(f"parametrizations.{name}").parameters())
+    return [layer.get_parameter(name)]

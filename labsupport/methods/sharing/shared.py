@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.codebooks import Start, Values, cluster, linear
-from labsupport.methods.sharing.layers import chosen, make_weight_plain
+from labsupport.methods.sharing.layers import chosen, make_plain_value
 
 MOST_BITS = 8
 
@@ -76,7 +76,7 @@ def without_codebooks(network: nn.Module) -> nn.Module:
     """A copy that answers alike, its weights plain again and each trained by itself."""
     plain = copy.deepcopy(network)
     for name in shared_layers(plain):
-        make_weight_plain(plain.get_submodule(name))
+        make_plain_value(plain.get_submodule(name))
     return plain
 
 
@@ -88,7 +88,7 @@ def _share(layer: nn.Module, name: str, bits: int, start: Start) -> None:
     codes = np.zeros(len(values), dtype=np.int16)
     centroids, places = cluster(values[kept], 2**bits, start)
     codes[kept] = places + 1
-    make_weight_plain(layer)
+    make_plain_value(layer)
     on_device = torch.from_numpy(codes).view(weight.shape).to(weight.device)
     parametrize.register_parametrization(layer, "weight", Shared(on_device, len(centroids)))
 

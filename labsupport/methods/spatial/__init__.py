@@ -6,7 +6,9 @@ networks", generalized to any pattern of computed positions.
 
 from labsupport.methods.spatial.codes import PatchCodes, patch_codes
 from labsupport.methods.spatial.exact import exact_search
+from labsupport.methods.spatial.fast import fast_front, fast_search
 from labsupport.methods.spatial.greedy import first_passes, greedy_search
+from labsupport.methods.spatial.harm import Effects, effects
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
@@ -19,8 +21,14 @@ from labsupport.methods.spatial.patterns import (
     patch_grid,
     patterns,
 )
+from labsupport.methods.spatial.retraining import (
+    Alternation,
+    SparseOfmaps,
+    alternate,
+    retrain,
+)
 from labsupport.methods.spatial.sites import Site, sites
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork, snapea
 from labsupport.methods.spatial.speculation import Speculation, speculate
 from labsupport.methods.spatial.stacked import stacked_savings
@@ -28,6 +36,8 @@ from labsupport.methods.spatial.statistics import Savings, savings
 from labsupport.methods.spatial.trials import Found, Trial
 
 __all__ = [
+    "Alternation",
+    "Effects",
     "Found",
     "Granularity",
     "Mask",
@@ -37,22 +47,28 @@ __all__ = [
     "Site",
     "SnapeaLayer",
     "SnapeaNetwork",
+    "SparseOfmaps",
     "SpatialLayer",
     "SpatialNetwork",
     "Speculation",
     "Trial",
+    "alternate",
     "count_ones",
     "decode",
     "diagonal",
     "disabled",
+    "effects",
     "encode",
     "everything",
     "exact_search",
+    "fast_front",
+    "fast_search",
     "first_passes",
     "greedy_search",
     "patch_codes",
     "patch_grid",
     "patterns",
+    "retrain",
     "savings",
     "sites",
     "snapea",

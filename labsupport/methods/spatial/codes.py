@@ -6,7 +6,7 @@ patterns together: sums over subsets tell how many codes lie within the zeros of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,7 +52,7 @@ class PatchCodes:
         saved = torch.zeros(*shape, len(patterns), dtype=torch.float64)
         for rows, columns, inside in self._regions():
             part = self.codes[:, :, rows, columns]
-            fired = _predicted(part, granularity, zeros, all_ones + 1)
+            fired = within(part, granularity, zeros, all_ones + 1)
             into = (rows, columns) if granularity.value[1] else (slice(None), slice(None))
             saved[:, into[0], into[1]] += fired * count_ones(zeros & inside, self.p)
         return saved * (self.macs / len(self.codes))
@@ -93,33 +93,50 @@ def patch_codes(
     }
 
 
-def _predicted(codes: Tensor, granularity: Granularity, zeros: Tensor, size: int) -> Tensor:
-    """How many patches lie within each set of zeros, int64 (c, r, k, sets).
+def within(
+    codes: Tensor,
+    granularity: Granularity,
+    zeros: Tensor,
+    size: int,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """How many patches lie within each set of zeros, or what they weigh together, (c, r, k, sets).
 
-    `codes` are (N, C, rows, columns), below `size`; the patches of all images that share a pattern
-    count together.
+    `codes` are (N, C, rows, columns), below `size`, `weights` of the same shape; the patches of all
+    images that share a pattern count together. int64, and float64 with weights.
     """
     of_filters, of_places = granularity.value
     kept = [axis for axis, own in ((1, of_filters), (2, of_places), (3, of_places)) if own]
     others = [axis for axis in range(4) if axis not in kept]
-    groups = codes.permute(*kept, *others).flatten(len(kept))
+
+    def grouped(values: Tensor) -> tuple[Tensor, ...]:
+        groups = values.permute(*kept, *others).flatten(len(kept))
+        return torch.split(groups.reshape(-1, groups.shape[-1]), max(1, AT_ONCE // size))
+
+    parts = grouped(codes)
+    of_parts: Sequence[Tensor | None] = [None] * len(parts) if weights is None else grouped(weights)
+    counts = [
+        _within(_counts(part, size, weight))[:, zeros]
+        for part, weight in zip(parts, of_parts, strict=True)
+    ]
     layout = [codes.shape[axis] if axis in kept else 1 for axis in (1, 2, 3)]
-    chunks = torch.split(groups.reshape(-1, groups.shape[-1]), max(1, AT_ONCE // size))
-    counts = torch.cat([_within(_counts(chunk, size))[:, zeros] for chunk in chunks])
-    return counts.view(*layout, len(zeros))
+    return torch.cat(counts).view(*layout, len(zeros))
 
 
-def _counts(codes: Tensor, size: int) -> Tensor:
-    """How often each code is in each row, int64 (rows, size)."""
+def _counts(codes: Tensor, size: int, weights: Tensor | None) -> Tensor:
+    """How often each code is in each row, or what its places there weigh together, (rows, size)."""
     first = size * torch.arange(len(codes))[:, None]
-    counts = torch.zeros(len(codes) * size, dtype=torch.int64)
-    for part in torch.split(codes, max(1, AT_ONCE // len(codes)), dim=1):
-        counts += torch.bincount((part + first).flatten(), minlength=len(counts))
+    at_once = max(1, AT_ONCE // len(codes))
+    counts = torch.zeros(len(codes) * size, dtype=torch.int64 if weights is None else torch.float64)
+    for start in range(0, codes.shape[1], at_once):
+        columns = slice(start, start + at_once)
+        weight = None if weights is None else weights[:, columns].double().flatten()
+        counts += torch.bincount((codes[:, columns] + first).flatten(), weight, len(counts))
     return counts.view(-1, size)
 
 
 def _within(counts: Tensor) -> Tensor:
-    """For each set of positions, how many codes have all their ones in it; (rows, sets)."""
+    """For each set of positions, how much of the counts has all its ones in it; (rows, sets)."""
     rows, size = counts.shape
     for bit in range(size.bit_length() - 1):
         pairs = counts.view(rows, -1, 2, 2**bit)

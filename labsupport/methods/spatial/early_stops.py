@@ -29,7 +29,7 @@ def count_macs(
             count[:] = heads[kernel]
             for which in order[kernel, heads[kernel] :]:
                 weight, values = weights[kernel, which], patches[image, first + which]
-                running = 0
+                running = np.int32(0)
                 for i in range(len(total)):
                     going = np.int32(total[i] > 0)
                     count[i] += going

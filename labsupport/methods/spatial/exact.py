@@ -39,10 +39,10 @@ def exact_search(
     if len(options) ** places > MOST_PASSES:
         problem = f"{len(options)} options in {places} places are too many to try all"
         raise LabError(problem, f"keep to {MOST_PASSES:,} combinations, or search greedily")
-    trials = Trials(network, split, eps, batch_size)
+    trials = Trials(network, split, [eps], batch_size)
     for codes in product(options, repeat=places):
         trials.run("network", dict(_masks(layers, granularity, p, codes)))
-    return trials.found()
+    return trials.found(eps)
 
 
 def _masks(

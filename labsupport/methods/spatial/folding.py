@@ -72,6 +72,12 @@ def folded(convolution: nn.Conv2d, norms: Iterable[nn.BatchNorm2d]) -> tuple[Ten
         bias = nn.Parameter(weight.new_zeros(len(weight)))
     for norm in norms:
         weight, bias = fuse_conv_bn_weights(
-            weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            weight,
+            bias,
+            cast(Tensor, norm.running_mean),
+            cast(Tensor, norm.running_var),
+            norm.eps,
+            norm.weight,
+            norm.bias,
         )
-    return cast(Tensor, weight.detach()), cast(Tensor, bias.detach())
+    return weight.detach(), bias.detach()

@@ -17,6 +17,7 @@ from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask
 from labsupport.methods.spatial.network import SpatialNetwork
 from labsupport.methods.spatial.patterns import everything, patterns
+from labsupport.methods.spatial.reruns import LayerTrials
 from labsupport.methods.spatial.trials import Found, Trial, Trials, or_none, worth
 
 Options = list[tuple[Tensor, Trial]]  # codes of a layer's mask, and what they do by themselves
@@ -38,25 +39,27 @@ def greedy_search(
 
     A target is what has a pattern of its own: a layer, a filter, or a block of `gt` x `gt` patches
     (the source's granularity threshold; 1 is a single patch). First every pattern is tried in every
-    target, all else computed in full. Then the targets of a filter, and after that the filters of a
-    layer, are put together: each with its best option, each with its second best, and so on, of
-    which the best `top` are kept. Options that lose more than `eps` go, the others are sorted by
-    what they save. At last the layers' best ones together are relaxed, step by step until none is
-    left: the layer whose option loses most by itself takes its next one that loses less, in the end
-    none. (How the source relaxes its mask, it does not say.) Of all that was tried and loses at
-    most `eps`, what saves most is the answer.
+    target, all else computed in full, by passes through what lies behind the layer. Then the
+    targets of a filter, and after that the filters of a layer, are put together: each with its best
+    option, each with its second best, and so on, of which the best `top` are kept. Options that
+    lose more than `eps` go, the others are sorted by what they save. At last the layers' best ones
+    together are relaxed, step by step until none is left: the layer whose option loses most by
+    itself takes its next one that loses less, in the end none. (How the source relaxes its mask, it
+    does not say.) Of all that was tried and loses at most `eps`, what saves most is the answer.
 
     Raises LabError for a negative eps, a range of `ones` without a pattern, a `gt` or `top` below
     1, and a split without images.
     """
-    search = _Search(granularity, p, patterns(p, ones).tolist(), gt, top)
-    trials = Trials(network, split, eps, batch_size)
+    search = _Search(granularity, p, patterns(p, ones).tolist(), eps, gt, top)
+    trials = Trials(network, split, [eps], batch_size)
     layers = trials.network.layers
-    options = {name: _front(search.layer(trials, layer)) for name, layer in layers.items()}
+    options = {
+        name: _front(search.layer(LayerTrials(trials, layer))) for name, layer in layers.items()
+    }
     while left := {name: of for name, of in options.items() if of}:
         trials.run("network", {name: or_none(p, of[0][0]) for name, of in left.items()})
         del options[max(left, key=lambda name: left[name][0][1].loss)][0]
-    return trials.found()
+    return trials.found(eps)
 
 
 def first_passes(
@@ -71,7 +74,7 @@ def first_passes(
 
     Raises LabError as `greedy_search` does.
     """
-    search = _Search(granularity, p, patterns(p, ones).tolist(), gt, 1)
+    search = _Search(granularity, p, patterns(p, ones).tolist(), 0.0, gt, 1)
     targets = sum(
         len(list(search.blocks(layer))) * search.shape(layer)[0]
         for layer in network.layers.values()
@@ -86,6 +89,7 @@ class _Search:
     granularity: Granularity
     p: int
     codes: list[int]
+    eps: float
     gt: int
     top: int
 
@@ -97,22 +101,22 @@ class _Search:
     def shape(self, layer: SpatialLayer) -> torch.Size:
         return self.granularity.shape(layer.ofmap, self.p)
 
-    def layer(self, trials: Trials, layer: SpatialLayer) -> Options:
+    def layer(self, trials: LayerTrials) -> Options:
         """What a layer may take."""
-        filters = [self.filter(trials, layer, c) for c in range(self.shape(layer)[0])]
-        return self.together("filters", trials, layer, filters)
+        filters = [self.filter(trials, c) for c in range(self.shape(trials.layer)[0])]
+        return self.together("filters", trials, filters)
 
-    def filter(self, trials: Trials, layer: SpatialLayer, number: int) -> Options:
+    def filter(self, trials: LayerTrials, number: int) -> Options:
         """What a filter may take; the others of the layer, if it is not all of them, are full."""
         targets = []
-        for rows, columns in self.blocks(layer):
+        for rows, columns in self.blocks(trials.layer):
             tried = []
             for code in self.codes:
-                codes = torch.full(self.shape(layer), everything(self.p))
+                codes = torch.full(self.shape(trials.layer), everything(self.p))
                 codes[number, rows, columns] = code
-                tried.append((codes, self.run("targets", trials, layer, codes)))
-            targets.append(_allowed(tried, trials.eps))
-        return self.together("blocks", trials, layer, targets)
+                tried.append((codes, self.run("targets", trials, codes)))
+            targets.append(self.allowed(tried))
+        return self.together("blocks", trials, targets)
 
     def blocks(self, layer: SpatialLayer) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of the patches of each target in a filter."""
@@ -121,9 +125,7 @@ class _Search:
             for column in range(0, columns, self.gt):
                 yield slice(row, row + self.gt), slice(column, column + self.gt)
 
-    def together(
-        self, stage: str, trials: Trials, layer: SpatialLayer, parts: list[Options]
-    ) -> Options:
+    def together(self, stage: str, trials: LayerTrials, parts: list[Options]) -> Options:
         """The best options of several parts of a mask at once; those of a single part as they are.
 
         A part with fewer options than others goes on with its last one, one without any is full.
@@ -135,17 +137,16 @@ class _Search:
         for i in range(max(map(len, some), default=0)):
             chosen = [part[min(i, len(part) - 1)][0] for part in some]
             codes = torch.stack(chosen).amin(0)  # computed as a whole is the largest code
-            tried.append((codes, self.run(stage, trials, layer, codes)))
-        return _allowed(tried, trials.eps)[: self.top]
+            tried.append((codes, self.run(stage, trials, codes)))
+        return self.allowed(tried)[: self.top]
 
-    def run(self, stage: str, trials: Trials, layer: SpatialLayer, codes: Tensor) -> Trial:
-        return trials.run(stage, {layer.name: Mask(self.p, codes)})
+    def run(self, stage: str, trials: LayerTrials, codes: Tensor) -> Trial:
+        return trials.run(stage, Mask(self.p, codes))
 
-
-def _allowed(tried: Options, eps: float) -> Options:
-    """Those that lose no more than `eps`, the one that saves most first."""
-    kept = [one for one in tried if one[1].loss <= eps]
-    return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
+    def allowed(self, tried: Options) -> Options:
+        """Those that lose no more than `eps`, the one that saves most first."""
+        kept = [one for one in tried if one[1].loss <= self.eps]
+        return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
 
 
 def _front(options: Options) -> Options:

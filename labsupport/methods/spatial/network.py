@@ -14,7 +14,7 @@ from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Mask
 from labsupport.methods.spatial.patterns import diagonal
 from labsupport.methods.spatial.sites import Site, sites
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.network.tracing import trace
 
 N = TypeVar("N", bound=nn.Module)

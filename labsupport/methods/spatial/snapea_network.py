@@ -15,7 +15,7 @@ from labsupport.methods.spatial.folding import Source, source_of
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.network import SpatialNetwork, add_layer, in_modes_of
 from labsupport.methods.spatial.sites import Site, is_relu, sites
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.network.tracing import called, trace
 
 # What keeps numbers at 0 or above.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork
 from labsupport.methods.spatial.trials import Trial, worth
 from labsupport.network.cost import predict_with_cost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import cast
 
 import pandas as pd
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.spatial.layer import SpatialLayer
-from labsupport.methods.spatial.snapea import SnapeaLayer
+from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.statistics import Savings
 from labsupport.network.calls import kind_of
 from labsupport.network.counting import ModuleCall, count_calls
@@ -28,13 +28,13 @@ def stacked_savings(network: nn.Module, split: Batched, batch_size: int = 250) -
     """
     if not len(split):
         raise LabError("there are no images to count over", "give at least one")
-    total: Counter[str] = Counter()
-    rows: dict[str, Counter[str]] = {}
+    total: dict[str, float] = defaultdict(float)
+    rows: dict[str, dict[str, float]] = {}
 
     def record(call: ModuleCall) -> None:
         layer, macs = call.module, call.cost.fp_macs
         if isinstance(layer, SpatialLayer | SnapeaLayer):
-            row = rows.setdefault(layer.name, Counter(macs=0, masked_macs=0, stopped_macs=0))
+            row = rows.setdefault(layer.name, dict.fromkeys(("macs", *KINDS.values()), 0.0))
             row["macs"] = layer.macs * cast(Tensor, call.output)[0].numel()
             row[KINDS[type(layer)]] -= macs / len(split)
         else:
@@ -45,4 +45,4 @@ def stacked_savings(network: nn.Module, split: Batched, batch_size: int = 250) -
     layers = pd.DataFrame([{"layer": name, **row} for name, row in rows.items()])
     layers["saved_macs"] = layers["masked_macs"] + layers["stopped_macs"]
     layers["saved"] = layers["saved_macs"] / layers["macs"]
-    return Savings(layers, total["Conv"], total.total())
+    return Savings(layers, total["Conv"], sum(total.values()))

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning import magnitude
 from labsupport.methods.sharing import compress, decompress, share, shared_layers
-from labsupport.methods.sharing.file import FORMAT, NUMBER, START, VERSION
+from labsupport.methods.sharing.file import FORMAT, NUMBER, VERSION
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import save
 
@@ -26,6 +26,7 @@ from labsupport.methods.sharing import decompress
 from labsupport.network.fingerprint import fingerprint
 print(fingerprint(decompress(sys.argv[1])))
 """
+START = len(FORMAT) + 1 + NUMBER  # where the header begins
 IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 

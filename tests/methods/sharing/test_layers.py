@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.methods.sharing.layers import chosen, make_weight_plain
+from labsupport.methods.sharing.layers import chosen, make_plain_value
 
 
 def made():
@@ -33,7 +33,7 @@ def test_a_computed_weight_becomes_a_parameter(learns):
         parameter.requires_grad_(learns)
     weight = layer.weight.detach().clone()
     with torch.no_grad():
-        make_weight_plain(layer)
+        make_plain_value(layer)
     assert type(layer) is nn.Linear
     assert not parametrize.is_parametrized(layer)
     assert torch.equal(layer.weight, weight)
@@ -43,6 +43,6 @@ def test_a_computed_weight_becomes_a_parameter(learns):
 def test_a_plain_weight_that_layers_have_in_common_becomes_its_own():
     one, other = nn.Linear(4, 4), nn.Linear(4, 4)
     other.weight = one.weight
-    make_weight_plain(other)
+    make_plain_value(other)
     assert torch.equal(one.weight, other.weight)
     assert one.weight is not other.weight

@@ -253,7 +253,7 @@ def exact(model):
 def predictive(model):
     network = snapea(model, IMAGE)
     for layer in network.layers.values():
-        layer.predict_zeros(4, torch.zeros(6))
+        layer.predict_zeros(4, torch.zeros_like(layer.thresholds))
     return network
 
 

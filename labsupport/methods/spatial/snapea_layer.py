@@ -110,7 +110,7 @@ class SnapeaLayer(nn.Module):
         order = torch.where(first, -math.inf, flat).argsort(1)  # behind the head, largest first
         filters = [tensor.cpu().numpy() for tensor in (flat, order, first.sum(1))]
         parts = []
-        for images in x.split(max(1, AT_ONCE // self._unfolded(x[:1]).numel())):
+        for images in torch.split(x, max(1, AT_ONCE // self._unfolded(x[:1]).numel())):
             sums = self._convolve(images, weight * head, bias)
             done = torch.zeros_like(sums, dtype=torch.int32, device="cpu")
             arrays = [t.flatten(2).cpu().numpy() for t in (self._unfolded(images), sums)]
@@ -128,7 +128,8 @@ class SnapeaLayer(nn.Module):
         return Cost(fp_macs=-int(undone.sum()))
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return self.convolutions[0]._conv_forward(x, weight, bias)
+        map_of: Tensor = self.convolutions[0]._conv_forward(x, weight, bias)
+        return map_of
 
     def _unfolded(self, x: Tensor) -> Tensor:
         """What each position's sum reads, (N, channels k k, H W)."""

@@ -1,0 +1,23 @@
+"""Entropy-coded training: weights in learned steps, few bits by training, one file in few bytes."""
+
+from labsupport.methods.sharing.entropy.file import decode, encode
+from labsupport.methods.sharing.entropy.rate import RateDistortion, rate
+from labsupport.methods.sharing.entropy.steps import (
+    LearnedStep,
+    StepsAt,
+    rounded,
+    steps,
+    with_steps,
+)
+
+__all__ = [
+    "LearnedStep",
+    "RateDistortion",
+    "StepsAt",
+    "decode",
+    "encode",
+    "rate",
+    "rounded",
+    "steps",
+    "with_steps",
+]

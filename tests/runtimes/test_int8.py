@@ -1,0 +1,120 @@
+"""What onnxruntime computes with whole numbers is what the quantized network answers."""
+
+import copy
+
+import onnx
+import pytest
+import torch
+from made_methods import toy_splits
+from made_nets import Residual
+from made_rules import toy_images, toy_network
+from onnxruntime import InferenceSession
+from torch import nn
+
+from labsupport.core.errors import LabError
+from labsupport.core.randomness import seeded
+from labsupport.measure.checks import check_network
+from labsupport.methods.quantization import quantize, with_integers
+from labsupport.methods.quantization.grids import affine, symmetric
+from labsupport.methods.quantization.layers import QuantizedLayer
+from labsupport.network.cost import cost
+from labsupport.network.fingerprint import fingerprint
+from labsupport.network.weights import weights_of
+from labsupport.runtimes.int8 import export_int8
+from labsupport.runtimes.onnx import OnnxNetwork
+from labsupport.training import Recipe, fit, predict
+
+IMAGE = (1, 8, 8)
+LONGER = Recipe(epochs=12, batch_size=8, lr=5e-3)
+
+
+def normalized():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 5, 2, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(),
+        nn.Linear(80, 3),
+    )  # fmt: skip
+
+
+MADE = {"plain": toy_network, "normalized": normalized, "residual": Residual}
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return toy_splits()
+
+
+@pytest.fixture(scope="module")
+def quantized(splits):
+    with seeded(0):
+        trained = {name: fit(make(), splits, LONGER).model for name, make in MADE.items()}
+    return {name: quantize(network, splits.train, 7, 8) for name, network in trained.items()}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_both_answer_alike(quantized, name, tmp_path):
+    network, many = quantized[name], toy_images(2000, seed=9)
+    before = fingerprint(network)
+    exported = OnnxNetwork(export_int8(network, IMAGE, tmp_path / "net.onnx"))
+    assert fingerprint(network) == before
+    one, other = predict(exported, many), predict(network, many)
+    assert (one.argmax(1) == other.argmax(1)).double().mean() >= 0.995
+    assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_a_single_layer_is_equal(tmp_path):
+    with seeded(0):
+        layer, x = nn.Linear(12, 5), torch.randn(64, 12)
+    network = QuantizedLayer(copy.deepcopy(layer), affine(x, 8), symmetric(layer.weight, 7))
+    exported = OnnxNetwork(export_int8(network, (12,), tmp_path / "layer.onnx"))
+    inputs, weights = network.inputs, symmetric(layer.weight, 7)
+    sums = (inputs.codes(x).long() - inputs.zero.long()) @ weights.codes(layer.weight).long().T
+    scale = inputs.step * weights.step.flatten()
+    whole = (sums + (layer.bias / scale).round()) * scale  # biases of 32 bits
+    torch.testing.assert_close(exported(x), whole.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_file_multiplies_integers_and_says_what_they_cost(quantized, tmp_path):
+    network = quantized["plain"]
+    path = export_int8(network, IMAGE, tmp_path / "net.onnx")
+    exported = OnnxNetwork(path)
+    assert cost(exported, IMAGE) == cost(network, IMAGE)
+    assert weights_of(exported) == weights_of(network)
+    onnx.checker.check_model(str(path), full_check=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+    optimized = optimized_operators(path, tmp_path / "optimized.onnx")
+    assert "QLinearConv" in optimized
+    assert not {"Conv", "Gemm", "MatMul"} & optimized
+
+
+def optimized_operators(path, target):
+    """The operators that onnxruntime really runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 3
+    InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return {node.op_type for node in onnx.load(target).graph.node}
+
+
+def test_it_is_a_network_as_any_other(quantized, splits, tmp_path):
+    path = export_int8(quantized["plain"], IMAGE, tmp_path / "net.onnx")
+    check_network(OnnxNetwork(path), splits)
+
+
+def test_networks_of_other_grids_are_refused(quantized, splits, tmp_path):
+    network = toy_network().eval()
+    path = tmp_path / "net.onnx"
+    with pytest.raises(LabError, match="no layer of this Sequential is quantized"):
+        export_int8(network, IMAGE, path)
+    with pytest.raises(LabError, match="layer 0 takes inputs of 4 bits"):
+        export_int8(quantize(network, splits.train, 4), IMAGE, path)
+    with pytest.raises(LabError, match="layer 0 holds whole numbers already"):
+        export_int8(with_integers(quantized["plain"]), IMAGE, path)
+    assert not path.exists()
+
+
+def test_exporting_says_nothing(quantized, tmp_path, capfd):
+    export_int8(quantized["plain"], IMAGE, tmp_path / "net.onnx")
+    assert capfd.readouterr() == ("", "")
