@@ -36,6 +36,8 @@ def make_plain_value(layer: nn.Module, name: str = "weight") -> None:
     learns = any(parameter.requires_grad for parameter in _behind(layer, name))
     value = cast(Tensor, getattr(layer, name)).detach().clone()
     make_plain(layer, name, nn.Parameter(value, requires_grad=learns))
+    if name == "weight" and "bias" in layer._parameters:  # it comes last, as in a new layer
+        layer.register_parameter("bias", layer._parameters.pop("bias"))
 
 
 def _behind(layer: nn.Module, name: str) -> list[nn.Parameter]:

@@ -69,7 +69,9 @@ def test_a_folded_network_answers_alike(norm):
 
 
 @pytest.mark.parametrize(
-    "make", [Doubled, Sequence, lambda: chain(track_running_stats=False)], ids=str
+    "make",
+    [Doubled, Sequence, lambda: chain(track_running_stats=False)],
+    ids=["doubled", "sequence", "without statistics"],
 )
 def test_what_does_not_follow_a_layer_of_its_own_stays(make):
     with seeded(0):

@@ -5,6 +5,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.layers import chosen, make_plain_value
+from labsupport.network.fingerprint import fingerprint
 
 
 def made():
@@ -46,3 +47,12 @@ def test_a_plain_weight_that_layers_have_in_common_becomes_its_own():
     make_plain_value(other)
     assert torch.equal(one.weight, other.weight)
     assert one.weight is not other.weight
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_made_plain_again_is_described_as_a_new_one(bias):
+    layer = nn.Linear(4, 3, bias=bias)
+    before = fingerprint(layer)
+    parametrize.register_parametrization(layer, "weight", nn.Identity())
+    make_plain_value(layer)
+    assert fingerprint(layer) == before
