@@ -86,6 +86,7 @@ def _with_integers(path: Path, layers: Mapping[str, QuantizedLayer], x: Tensor) 
         target,
         _Once({model.graph.input[0].name: x.numpy()}),
         op_types_to_quantize=MULTIPLYING,
+        nodes_to_quantize=_names_of(model, layers),
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
@@ -105,6 +106,13 @@ class _Once:
 
     def get_next(self) -> Mapping[str, Any] | None:
         return next(self.batches, None)
+
+
+def _names_of(model: onnx.ModelProto, layers: Mapping[str, QuantizedLayer]) -> list[str]:
+    """The nodes of the quantized layers; others stay in floats."""
+    weights = {f"{name}.weight".lstrip(".") for name in layers}
+    of_kind = (node for node in model.graph.node if node.op_type in MULTIPLYING)
+    return [node.name for node in of_kind if node.input[1] in weights]
 
 
 def _overrides(model: onnx.ModelProto, layers: Mapping[str, QuantizedLayer]) -> Overrides:

@@ -53,6 +53,7 @@ class MaskedConvolution(nn.Module):
             raise LabError(problem, "give (filters, channels, height, width), without groups")
         self.name, self.image, self.padding, self.p = name, image, padding, mask.p
         self.has_bias = bias is not None
+        self.adds = False  # whether it gets another map to add
         self.ofmap: Ofmap = (len(weight), *_sides(weight, stride, padding, image))
         mask.check(self.ofmap, name)
         bias = weight.new_zeros(len(weight)) if bias is None else bias
@@ -78,8 +79,10 @@ class MaskedConvolution(nn.Module):
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Maps (N, filters, H, W) of images (N, C, H, W); `added` is, before the ReLU.
 
-        Raises LabError for images of another shape.
+        Raises LabError for images of another shape, and on another device than the processor.
         """
+        if x.device.type != "cpu":
+            raise LabError(f"{self.name} gets images on {x.device}", "move them to the CPU")
         if x.shape[1:] != self.image:
             problem = f"{self.name} gets images of {tuple(x.shape[1:])}, not {self.image}"
             raise LabError(problem, "give images of the shape that the kernel was made for")
@@ -94,12 +97,13 @@ class MaskedConvolution(nn.Module):
         return out
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
-        """MACs and biases of the positions that are computed."""
+        """MACs, biases and sums of the positions that are computed."""
         lives = encode(output, self.p) & self.codes != 0
         codes = torch.where(lives, everything(self.p), self.codes)
         _, height, width = self.ofmap
         computed = int(decode(codes, self.p)[..., :height, :width].sum())
-        return Cost(computed * self.weight[0].numel(), additions=computed * self.has_bias)
+        sums = self.has_bias + self.adds
+        return Cost(computed * self.weight[0].numel(), additions=computed * sums)
 
     def extra_repr(self) -> str:
         """What `print` shows."""

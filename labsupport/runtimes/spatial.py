@@ -44,7 +44,8 @@ def as_kernels(network: SpatialNetwork, input_shape: tuple[int, ...]) -> KernelN
     is enabled, and for a convolution that the kernel does not know: with groups or dilation, padded
     with other than zeros, or followed by more than batch norms and one addition.
     """
-    body = trace(copy.deepcopy(network.body).eval(), input_shape)
+    network.check_convolutions()
+    body = trace(copy.deepcopy(network.body).cpu().eval(), input_shape)
     calls = [node for node in body.graph.nodes if _is_enabled(called(body, node))]
     if not calls:
         raise LabError("no spatial layer is enabled", "enable those that shall run as kernels")
@@ -70,6 +71,7 @@ def _replace(body: fx.GraphModule, call: fx.Node) -> None:
         raise LabError(problem, "disable its spatial layer")
     x = source.call.all_input_nodes[0]
     kernel = _kernel(layer, source, x)
+    kernel.adds = source.added is not None
     path = str(call.target)
     body.set_submodule(path, kernel)
     inputs = (x,) if source.added is None else (x, source.added)
@@ -92,6 +94,13 @@ def _kernel(layer: SpatialLayer, source: Source, x: fx.Node) -> MaskedConvolutio
     weight, bias = folded(convolution, source.norms)
     stride, padding = cast("tuple[int, int]", convolution.stride), convolution.padding
     image = channels, height, width
+    added = convolution.bias if not source.norms else bias
     return MaskedConvolution(
-        weight, bias, stride, cast("tuple[int, int]", padding), layer.mask, image, layer.name
+        weight,
+        None if added is None else bias,
+        stride,
+        cast("tuple[int, int]", padding),
+        layer.mask,
+        image,
+        layer.name,
     )

@@ -118,3 +118,14 @@ def test_networks_of_other_grids_are_refused(quantized, splits, tmp_path):
 def test_exporting_says_nothing(quantized, tmp_path, capfd):
     export_int8(quantized["plain"], IMAGE, tmp_path / "net.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+def test_layers_that_are_not_quantized_stay_in_floats(splits, tmp_path):
+    with seeded(0):
+        trained = fit(toy_network(), splits, LONGER).model
+    name = [n for n, m in trained.named_modules() if isinstance(m, nn.Linear)][-1]
+    network = quantize(trained, splits.train, {name: 7}, {name: 8})
+    path = export_int8(network, IMAGE, tmp_path / "net.onnx")
+    many = toy_images(500, seed=9)
+    alike = predict(OnnxNetwork(path), many).argmax(1) == predict(network, many).argmax(1)
+    assert alike.double().mean() > 0.99

@@ -1,5 +1,7 @@
 """Networks of kernels against the spatial networks that they were made from."""
 
+import copy
+
 import pytest
 import torch
 from made_spatial import SHAPE, Residual, images, made, mask_by_chance
@@ -91,3 +93,32 @@ def test_a_convolution_that_the_kernel_does_not_know_is_refused_by_name():
             as_kernels(network, SHAPE)
     with pytest.raises(LabError, match="more than fixed batch norms and one addition follow conv"):
         as_kernels(spatialize(TwoSums(), SHAPE), SHAPE)
+
+
+def test_replaced_convolutions_have_no_kernels():
+    network = masked(made(Residual))
+    name = next(iter(network.layers))
+    network.body.set_submodule(name, copy.deepcopy(network.body.get_submodule(name)))
+    with pytest.raises(LabError, match="was replaced"):
+        as_kernels(network, SHAPE)
+
+
+class Weighted(nn.Module):
+    """Its sum counts one of two maps twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (
+            nn.Conv2d(SHAPE[0], 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+        )
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return torch.relu(torch.add(self.second(x), x, alpha=2))
+
+
+def test_a_weighted_sum_has_no_kernel():
+    network = spatialize(Weighted().eval(), SHAPE)
+    with pytest.raises(LabError, match="one addition follow second"):
+        as_kernels(network, SHAPE)

@@ -61,4 +61,4 @@ def _fold(layer: nn.Module, norm: Any) -> None:  # noqa: ANN401
         cast(Tensor, layer.weight), cast(Tensor, layer.bias), *statistics, norm.weight, norm.bias
     )
     make_plain(layer, "weight", weight)
-    layer.register_parameter("bias", nn.Parameter(bias, requires_grad=weight.requires_grad))
+    make_plain(layer, "bias", nn.Parameter(bias, requires_grad=weight.requires_grad))

@@ -34,8 +34,9 @@ def in_half(network: nn.Module, dtype: torch.dtype) -> InHalf:
     if dtype not in HALVES:
         raise LabError(f"{dtype} has no 16 bits", "give torch.float16 or torch.bfloat16")
     half = InHalf(copy.deepcopy(network), dtype)
-    for name, parameter in half.network.named_parameters():
-        if not parameter.isfinite().all():
+    before = network.state_dict()
+    for name, tensor in half.network.state_dict().items():
+        if bool((before[name].isfinite() & ~tensor.isfinite()).any()):
             problem = f"{name} has numbers that {dtype} does not hold"
             raise LabError(problem, "take torch.bfloat16, or look at how it was trained")
     return half

@@ -57,7 +57,8 @@ def _store(layer: nn.Module, grid: Grid) -> None:
     """Put whole numbers in the place of the floats that weights are rounded from."""
     weight, step = cast(Tensor, layer.weight).detach(), grid.step.detach()
     codes = grid.codes(weight).to(torch.int8)
-    make_plain(layer, "weight", nn.Parameter(weight))
+    learns = grid.log_step.requires_grad
+    make_plain(layer, "weight", nn.Parameter(weight, requires_grad=learns))
     parametrize.register_parametrization(layer, "weight", Codes(codes))
     # To the last bit: what `right_inverse` solves for may round otherwise.
     layer.get_parameter("parametrizations.weight.original").data.copy_(step)

@@ -37,6 +37,8 @@ class QuantizedLayer(nn.Module):
         super().__init__()
         self.layer, self.inputs = layer, inputs
         self._weight_bits = weights.bits
+        for grid in (inputs, weights):  # what was frozen stays so
+            grid.requires_grad_(any(p.requires_grad for p in layer.parameters()))
         parametrize.register_parametrization(layer, "weight", weights)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ def source_of(graph: fx.GraphModule, relu: fx.Node, convolution: str) -> Source 
     """
     last = relu.all_input_nodes[0]
     ends: list[tuple[fx.Node, fx.Node | None]] = [(last, None)]
+    if last.kwargs.get("alpha", 1) != 1:
+        return None
     if last.op in CALLS and last.target in ADDITIONS and len(last.all_input_nodes) == 2:
         left, right = last.all_input_nodes
         ends = [(left, right), (right, left)]

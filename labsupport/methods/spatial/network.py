@@ -37,11 +37,11 @@ class SpatialNetwork(nn.Module):
 
         Raises LabError where a convolution was replaced.
         """
-        self._check_convolutions()
+        self.check_convolutions()
         return cast(Tensor, self.body(x))
 
-    def _check_convolutions(self) -> None:
-        """What a layer saves is counted by its convolutions, so they must be those that run."""
+    def check_convolutions(self) -> None:
+        """Raises LabError unless the convolutions by which a layer counts are those that run."""
         for layer in self.layers.values():
             for name, convolution in zip(layer.names, layer.convolutions, strict=True):
                 if self.body.get_submodule(name) is not convolution:

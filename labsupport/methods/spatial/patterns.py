@@ -22,7 +22,7 @@ def patterns(p: int, ones: tuple[int, int] | None = None) -> Tensor:
     remain. Raises LabError for another size than 2, 3 or 4, and for a range without a pattern.
     """
     most = everything(p).bit_count() - 1
-    least, greatest = ones or (1, most)
+    least, greatest = (1, most) if ones is None else ones
     if not 1 <= least <= greatest <= most:
         problem = f"no pattern of {p} x {p} has {least} to {greatest} ones"
         raise LabError(problem, f"give a range within 1 and {most}")

@@ -37,8 +37,22 @@ class SnapeaNetwork(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the network gives for images (N, C, H, W)."""
+        """What the network gives for images (N, C, H, W).
+
+        Raises LabError where a convolution or a batch norm was replaced.
+        """
+        self._check_parts()
         return cast(Tensor, self.body(x))
+
+    def _check_parts(self) -> None:
+        """Operations are counted by these convolutions and norms: they must be those that run."""
+        graph = self.body.body if isinstance(self.body, SpatialNetwork) else self.body
+        present = set(graph.modules())
+        for layer in self.layers.values():
+            is_there = graph.get_submodule(layer.name) is layer.convolutions[0]
+            if not is_there or not present.issuperset(layer.norms):
+                problem = f"{layer.name} or its batch norm was replaced after SnaPEA was added"
+                raise LabError(problem, "replace layers first, then give the network to snapea")
 
     @property
     def layers(self) -> dict[str, SnapeaLayer]:

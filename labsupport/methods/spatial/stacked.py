@@ -24,7 +24,8 @@ def stacked_savings(network: nn.Module, split: Batched, batch_size: int = 250) -
 
     `layers` has a row for each convolution with such a layer, coupled ones by the first: layer,
     macs, masked_macs (of positions that a mask predicts), stopped_macs (of all others, by early
-    stops), saved_macs (both) and saved (their share). Raises LabError for a split without images.
+    stops), saved_macs (both) and saved (their share). Raises LabError for a split without images,
+    and for a network without such layers.
     """
     if not len(split):
         raise LabError("there are no images to count over", "give at least one")
@@ -42,6 +43,9 @@ def stacked_savings(network: nn.Module, split: Batched, batch_size: int = 250) -
 
     for x, _ in split.batches(batch_size):
         count_calls(network, x, record)
+    if not rows:
+        problem = "there are no spatial and no SnaPEA layers"
+        raise LabError(problem, "give the network to spatialize or to snapea first")
     layers = pd.DataFrame([{"layer": name, **row} for name, row in rows.items()])
     layers["saved_macs"] = layers["masked_macs"] + layers["stopped_macs"]
     layers["saved"] = layers["saved_macs"] / layers["macs"]

@@ -5,6 +5,7 @@ from torch import nn
 from labsupport.core.randomness import seeded
 from labsupport.methods.pruning import magnitude
 from labsupport.methods.quantization import fold_batch_norm
+from labsupport.methods.sharing.entropy import with_steps
 from labsupport.network.fingerprint import fingerprint
 
 IMAGES = torch.randn(6, 2, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -89,3 +90,10 @@ def test_computed_weights_become_plain_where_a_norm_is_folded():
     assert torch.equal(folded[0].weight == 0, network[0].weight == 0)
     assert not hasattr(folded[0], "parametrizations")
     assert hasattr(folded[9], "parametrizations")
+
+
+def test_a_computed_bias_becomes_plain_where_a_norm_is_folded():
+    network = lived(nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten())).eval()
+    stepped = with_steps(network, 8)
+    x = torch.rand(2, 1, 5, 5)
+    torch.testing.assert_close(fold_batch_norm(stepped, (1, 5, 5))(x), stepped(x))

@@ -37,3 +37,12 @@ def test_other_types_and_numbers_too_large_are_refused():
     with pytest.raises(LabError, match=r"weight has numbers that torch\.float16 does not hold"):
         in_half(network, torch.float16)
     in_half(network, torch.bfloat16)
+
+
+def test_statistics_too_large_for_the_type_are_refused():
+    network = nn.BatchNorm1d(3)
+    network.running_var.fill_(1e5)
+    with pytest.raises(LabError, match=r"running_var has numbers that torch\.float16"):
+        in_half(network, torch.float16)
+    network.running_var.fill_(torch.inf)  # as it was before
+    in_half(network, torch.float16)

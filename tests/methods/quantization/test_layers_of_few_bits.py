@@ -197,3 +197,15 @@ def test_a_layer_that_no_image_reaches_is_refused_but_may_be_left_out(splits):
     with pytest.raises(LabError, match="no image reaches layer idle; leave it out"):
         quantize(Idle(), splits.train, 8)
     assert isinstance(quantize(Idle(), splits.train, {"used": 8}).idle, nn.Linear)
+
+
+def test_what_was_frozen_stays_so():
+    network = toy_network()
+    network[0].requires_grad_(False)
+    layers = [
+        m
+        for m in quantize(network, toy_splits().train, 4, 8).modules()
+        if isinstance(m, QuantizedLayer)
+    ]
+    frozen = [not any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    assert frozen == [True] + [False] * (len(layers) - 1)

@@ -73,3 +73,9 @@ def test_a_range_without_a_pattern_is_refused(ones):
 def test_other_sizes_are_refused(p, function):
     with pytest.raises(LabError, match=f"patches of {p} x {p}"):
         function(p)
+
+
+def test_an_empty_range_of_ones_is_refused():
+    for empty in ((0, 0), (3, 2)):
+        with pytest.raises(LabError, match="no pattern of 2 x 2"):
+            patterns(2, empty)

@@ -1,5 +1,6 @@
 """SnaPEA layers against a loop over single sums, and networks against those they came from."""
 
+import copy
 import math
 
 import pytest
@@ -271,3 +272,15 @@ def test_it_comes_before_and_after_other_methods(method):
     splits = toy_splits()
     check_method(method, predictive(Toy()), splits)
     check_method(exact, method(Toy()), splits)
+
+
+def test_a_part_that_was_replaced_afterwards_is_an_error():
+    network = snapea(made(chain), SHAPE)
+    network.body.set_submodule("3", copy.deepcopy(network.body.get_submodule("3")))
+    with pytest.raises(LabError, match="3 or its batch norm was replaced"):
+        network(images().x)
+
+
+def test_a_network_without_such_layers_has_no_stacked_savings():
+    with pytest.raises(LabError, match="there are no spatial and no SnaPEA layers"):
+        stacked_savings(made(chain), images())

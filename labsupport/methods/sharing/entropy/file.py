@@ -145,8 +145,12 @@ def _outputs(layer: nn.Module) -> int:
 
 def _others(network: nn.Module) -> list[Tensor]:
     """The tensors of a plain network that are not coded. Raises LabError for sparse ones."""
-    coded = {f"{n}.{kind}".lstrip(".") for n, of in _layers(network).items() for kind in _kinds(of)}
-    others = {name: of for name, of in network.state_dict().items() if name not in coded}
+    seen = {id(getattr(layer, k)) for layer in _layers(network).values() for k in _kinds(layer)}
+    others: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:  # by identity: a layer may stand in two places
+            seen.add(id(tensor))
+            others[name] = tensor.detach()
     if sparse := [name for name, tensor in others.items() if tensor.layout != torch.strided]:
         raise LabError(f"{sparse[0]} is sparse", "encode the network without sparse layers")
     return list(others.values())

@@ -70,7 +70,8 @@ def with_steps(network: nn.Module, bits: int | Mapping[str, int] = 5) -> nn.Modu
             if getattr(layer, kind) is not None:
                 make_plain_value(layer, kind)
                 step = _first_step(getattr(layer, kind), f"{kind} of layer {name}", width)
-                parametrize.register_parametrization(layer, kind, LearnedStep(step))
+                learned = LearnedStep(step).requires_grad_(getattr(layer, kind).requires_grad)
+                parametrize.register_parametrization(layer, kind, learned)
     return stepped
 
 

@@ -250,3 +250,13 @@ def test_what_cannot_be_written_is_refused(path):
     with pytest.raises(LabError, match="weight is sparse"):
         encode(METHODS["sparse"](with_steps(NETWORKS["residual"]())), path)
     assert not path.exists()
+
+
+def test_a_layer_in_two_places_is_written_once(path):
+    def twice():
+        layer = nn.Linear(6, 6)
+        return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(6, 2))
+
+    net = with_steps(twice(), 4)
+    assert encode(net, path)["others"] == 0
+    assert fingerprint(decode(path, twice())) == fingerprint(rounded(net))

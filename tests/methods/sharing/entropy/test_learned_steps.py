@@ -113,3 +113,12 @@ def test_an_empty_layer_and_a_network_without_layers_are_refused():
         with_steps(nn.Linear(0, 3))
     with pytest.raises(LabError, match="has no weights"):
         with_steps(nn.ReLU())
+
+
+def test_what_was_frozen_stays_so():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    network[0].requires_grad_(False)
+    learns = {
+        name: step.log_step.requires_grad for name, step in steps(with_steps(network)).items()
+    }
+    assert learns == {"0.weight": False, "0.bias": False, "1.weight": True, "1.bias": True}
