@@ -24,7 +24,7 @@ from labsupport.plots.interactive import interactive_front
 ROOT = Path(__file__).parents[2]
 PREFERRED = "01_baseline_mlp.ipynb"
 MADE = "00_made.ipynb"
-START_SECONDS, RUN_SECONDS = 60, 600
+START_SECONDS, RUN_SECONDS = 180, 600
 
 # Runs in the page: the whole notebook, then what its code cells have to show.
 RUN_ALL = """async () => {
