@@ -29,6 +29,12 @@ DEFINITIONS = read_definitions(ROOT / "notebooks" / "claims.yaml")
 CLAIMS = {claim.id: claim for _, claim in DEFINITIONS.each()}
 
 
+def test_no_two_modules_of_tests_share_a_name():
+    """pytest imports them by their names alone, and leaves out the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def canonical(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
