@@ -2,12 +2,14 @@
 
 import math
 
+import pytest
 import torch
 from made_low_bit import PackedLinear
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from labsupport.network.weights import Weights, parameter_count, weights_of
+from labsupport.core.errors import LabError
+from labsupport.network.weights import Weights, parameter_count, weighted_layers, weights_of
 
 
 def test_weights_are_counted_by_their_type():
@@ -37,3 +39,25 @@ def test_a_network_without_weights_has_no_bits():
     assert nothing.count == 0
     assert math.isnan(nothing.bits)
     assert weights_of(nn.Sequential(nn.Linear(2, 2, dtype=torch.float64))).bits == 64
+
+
+def made():
+    layer = nn.Linear(6, 6)
+    return nn.ModuleDict({"first": layer, "norm": nn.BatchNorm1d(6), "again": layer})
+
+
+def test_each_layer_is_chosen_once_with_what_is_given():
+    net = nn.Sequential(made(), nn.Conv1d(1, 2, 3))
+    assert [(name, given) for name, _, given in weighted_layers(net, 5)] == [
+        ("0.first", 5),
+        ("1", 5),
+    ]
+    assert list(weighted_layers(net, {"1": 2})) == [("1", net[1], 2)]
+    assert list(weighted_layers(net[1], 3)) == [("Conv1d", net[1], 3)]
+
+
+def test_what_cannot_be_chosen_is_named():
+    with pytest.raises(LabError, match="a BatchNorm1d has no linear layer and no convolution"):
+        list(weighted_layers(nn.BatchNorm1d(3), 2))
+    with pytest.raises(LabError, match="there is no layer norm; there are first"):
+        list(weighted_layers(made(), {"norm": 2}))

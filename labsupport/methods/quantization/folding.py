@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from labsupport.network.batch_norm import fold_norm
 from labsupport.network.parametrized import make_plain
 from labsupport.network.tracing import called, shape_of, trace
 from labsupport.network.weights import WEIGHTED
@@ -55,10 +55,7 @@ def _fits(graph: fx.GraphModule, node: fx.Node, norm: Any) -> bool:  # noqa: ANN
     return not isinstance(layer, nn.Linear) or len(shape) == 2  # in 3-D they are another axis
 
 
-def _fold(layer: nn.Module, norm: Any) -> None:  # noqa: ANN401
-    statistics = (norm.running_mean, norm.running_var, norm.eps)
-    weight, bias = fuse_conv_bn_weights(
-        cast(Tensor, layer.weight), cast(Tensor, layer.bias), *statistics, norm.weight, norm.bias
-    )
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    weight, bias = fold_norm(cast(Tensor, layer.weight), cast("Tensor | None", layer.bias), norm)
     make_plain(layer, "weight", weight)
     make_plain(layer, "bias", nn.Parameter(bias, requires_grad=weight.requires_grad))

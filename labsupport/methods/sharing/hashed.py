@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.methods.sharing.layers import chosen, make_plain_value
+from labsupport.methods.sharing.layers import make_plain_value
+from labsupport.network.weights import weighted_layers
 
 Words = NDArray[np.uint64]
 VALUE, SIGN, START = range(3)  # what is drawn from a layer's seed, each by a hash of its own
@@ -91,7 +92,7 @@ def hash_weights(
     (0, 1], no such layer, and a layer without weights or with some that are not finite.
     """
     hashed = copy.deepcopy(network)
-    for name, layer, share in chosen(hashed, fraction):
+    for name, layer, share in weighted_layers(hashed, fraction):
         own = _one(zlib.crc32(name.encode()))  # whichever other layers are hashed
         _hash_layer(layer, name, share, int(hash_numbers(own, seed)[0] >> np.uint64(2)))
     return hashed

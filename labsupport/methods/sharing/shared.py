@@ -14,7 +14,8 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.codebooks import Start, Values, cluster, linear
-from labsupport.methods.sharing.layers import chosen, make_plain_value
+from labsupport.methods.sharing.layers import make_plain_value
+from labsupport.network.weights import weighted_layers
 
 MOST_BITS = 8
 
@@ -56,7 +57,7 @@ def share(network: nn.Module, bits: int | Mapping[str, int], start: Start = line
     with fewer of them than centroids, or with weights that are not finite.
     """
     shared = copy.deepcopy(network)
-    for name, layer, width in chosen(shared, bits):
+    for name, layer, width in weighted_layers(shared, bits):
         _share(layer, name, width, start)
     return shared
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from labsupport.methods.spatial.sites import ADDITIONS, CALLS, ELEMENTWISE
+from labsupport.network.batch_norm import fold_norm
 from labsupport.network.tracing import called
 
 
@@ -73,13 +72,5 @@ def folded(convolution: nn.Conv2d, norms: Iterable[nn.BatchNorm2d]) -> tuple[Ten
     if bias is None:
         bias = nn.Parameter(weight.new_zeros(len(weight)))
     for norm in norms:
-        weight, bias = fuse_conv_bn_weights(
-            weight,
-            bias,
-            cast(Tensor, norm.running_mean),
-            cast(Tensor, norm.running_var),
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
+        weight, bias = fold_norm(weight, bias, norm)
     return weight.detach(), bias.detach()

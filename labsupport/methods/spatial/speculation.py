@@ -16,7 +16,7 @@ from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork
-from labsupport.methods.spatial.trials import Trial, worth
+from labsupport.methods.spatial.trials import Trial, checked_eps, worth
 from labsupport.network.cost import predict_with_cost
 from labsupport.network.modes import evaluating
 
@@ -80,8 +80,7 @@ def speculate(
 
 
 def _check(eps: float, rates: Sequence[float], shares: Sequence[float]) -> None:
-    if not 0 <= eps < math.inf:
-        raise LabError(f"eps of {eps}", "give the accuracy that may be lost, 0.01 for one point")
+    checked_eps(eps)
     if not rates or not shares or not all(0 <= part <= 1 for part in (*rates, *shares)):
         problem = f"rates {tuple(rates)} and shares {tuple(shares)}"
         raise LabError(problem, "give at least one of each, from 0 to 1")

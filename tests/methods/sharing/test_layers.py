@@ -3,28 +3,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from labsupport.core.errors import LabError
-from labsupport.methods.sharing.layers import chosen, make_plain_value
+from labsupport.methods.sharing.layers import make_plain_value
 from labsupport.network.fingerprint import fingerprint
-
-
-def made():
-    layer = nn.Linear(6, 6)
-    return nn.ModuleDict({"first": layer, "norm": nn.BatchNorm1d(6), "again": layer})
-
-
-def test_each_layer_is_chosen_once_with_what_is_given():
-    net = nn.Sequential(made(), nn.Conv1d(1, 2, 3))
-    assert [(name, given) for name, _, given in chosen(net, 5)] == [("0.first", 5), ("1", 5)]
-    assert list(chosen(net, {"1": 2})) == [("1", net[1], 2)]
-    assert list(chosen(net[1], 3)) == [("Conv1d", net[1], 3)]
-
-
-def test_what_cannot_be_chosen_is_named():
-    with pytest.raises(LabError, match="a BatchNorm1d has no weights"):
-        list(chosen(nn.BatchNorm1d(3), 2))
-    with pytest.raises(LabError, match="there is no layer norm; there are first"):
-        list(chosen(made(), {"norm": 2}))
 
 
 @pytest.mark.parametrize("learns", [True, False])

@@ -187,7 +187,7 @@ def test_a_layer_that_has_no_groups_is_refused_by_name(spoil, problem):
 
 
 def test_networks_without_such_layers_are_refused():
-    with pytest.raises(LabError, match="a Flatten has no weights to share"):
+    with pytest.raises(LabError, match="a Flatten has no linear layer and no convolution"):
         share(nn.Flatten(), 2)
     with pytest.raises(LabError, match="there is no layer 1; there are 0, 4, 7"):
         share(net(), {"1": 2})

@@ -1,9 +1,7 @@
 """The fast search against the exact solution and the greedy search."""
 
 import pytest
-import torch
 from made_spatial import SHAPE, Residual, chain, images, made
-from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
@@ -106,21 +104,6 @@ def test_never_above_the_exact_solution(eps):
         for search in (exact_search, fast_search)
     )
     assert fast.trial.saved_macs <= exact.trial.saved_macs + 1e-9
-
-
-def test_where_every_mask_loses_too_much_none_is_left():
-    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
-    with torch.no_grad():
-        net[0].weight.fill_(1)
-        net[3].weight.copy_(torch.tensor([[-1.0] * 4, [1.0] * 4]))
-        net[3].bias.copy_(torch.tensor([0.5, 0]))
-    x = torch.eye(4).view(4, 1, 2, 2)  # one bright pixel, which three of four masks overlook
-    network, split = spatialize(net, (1, 2, 2)), Split(x, torch.ones(4, dtype=torch.int64))
-    found = fast_search(network, split, 0.5, Granularity.LAYER, ones=(1, 1))
-    assert found.trial.saved_macs == found.trial.loss == 0
-    assert not any(layer.enabled for layer in found.network.layers.values())
-    kept = fast_search(network, split, 0.75, Granularity.LAYER, ones=(1, 1))
-    assert (kept.trial.loss, kept.trial.saved_macs) == (0.75, 2.25)
 
 
 def test_what_cannot_be_is_refused():

@@ -15,6 +15,7 @@ from labsupport.methods.spatial import (
     disabled,
     everything,
     exact_search,
+    fast_search,
     first_passes,
     greedy_search,
     patterns,
@@ -156,7 +157,7 @@ def test_where_all_may_be_lost_every_layer_is_masked_at_once():
     assert all(layer.enabled for layer in found.network.layers.values())
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", [*SEARCHES, fast_search])
 def test_where_every_mask_loses_too_much_none_is_left(search):
     net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
     with torch.no_grad():

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
-from labsupport.methods.sharing.layers import chosen, make_plain_value
+from labsupport.methods.sharing.layers import make_plain_value
+from labsupport.network.weights import weighted_layers
 from labsupport.training.optimizers import ParameterGroup
 
 BITS = range(2, 9)
@@ -65,7 +66,7 @@ def with_steps(network: nn.Module, bits: int | Mapping[str, int] = 5) -> nn.Modu
     LabError for bits outside 2 to 8, no such layer, and a layer that is empty or not finite.
     """
     stepped = copy.deepcopy(network)
-    for name, layer, width in chosen(stepped, bits):
+    for name, layer, width in weighted_layers(stepped, bits):
         for kind in STEPPED:
             if getattr(layer, kind) is not None:
                 make_plain_value(layer, kind)
