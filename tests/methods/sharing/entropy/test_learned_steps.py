@@ -111,7 +111,7 @@ def test_an_empty_layer_and_a_network_without_layers_are_refused():
         pytest.raises(LabError, match="is empty or not finite"),
     ):
         with_steps(nn.Linear(0, 3))
-    with pytest.raises(LabError, match="has no weights"):
+    with pytest.raises(LabError, match="has no linear layer"):
         with_steps(nn.ReLU())
 
 
