@@ -2,6 +2,7 @@
 
 from labsupport.training.augmentation import Augmentation, Crop, Flip, Shift
 from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
+from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
@@ -40,6 +41,7 @@ __all__ = [
     "Trained",
     "derive",
     "evaluate",
+    "expected_calibration_error",
     "fit",
     "fit_jobs",
     "fit_or_load",
@@ -48,6 +50,7 @@ __all__ = [
     "no_bias_decay",
     "over_seeds",
     "predict",
+    "reliability",
     "snapshots",
     "train_epoch",
     "train_or_load",

@@ -1,4 +1,4 @@
-"""Distillation: a small network learns what a large one answers, with its doubts.
+"""Soft targets: a small network learns what a large one answers, with its doubts.
 
 Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2.
 """
