@@ -29,18 +29,19 @@ def airbench(input_shape: Shape, classes: int = 10, *, width: int = 32) -> nn.Se
 
     Its first layer, "0", has two filters for each number of a patch, for `whitened` to set; the
     others begin as identities as far as their input's maps reach, norms only shift, and the logits
-    are a ninth of what the linear layer gives. The original has `width=64`.
+    are a ninth of what the linear layer gives. The original has `width=64`, and GELUs in place of
+    ReLUs: on a CPU they made a step of training 1.4 times as long.
     """
     patch = input_shape[0] * KERNEL**2
     first = nn.Conv2d(input_shape[0], 2 * patch, KERNEL)
     groups = (*_group(2 * patch, width), *_group(width, 4 * width), *_group(4 * width, 4 * width))
     head = nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes, bias=False)
-    return nn.Sequential(first, nn.GELU(), *groups, *head, Scale(1 / 9))
+    return nn.Sequential(first, nn.ReLU(), *groups, *head, Scale(1 / 9))
 
 
 def _group(channels: int, filters: int) -> tuple[nn.Module, ...]:
-    halved = _identity(channels, filters), nn.MaxPool2d(2), _shift(filters), nn.GELU()
-    return *halved, _identity(filters, filters), _shift(filters), nn.GELU()
+    halved = _identity(channels, filters), nn.MaxPool2d(2), _shift(filters), nn.ReLU()
+    return *halved, _identity(filters, filters), _shift(filters), nn.ReLU()
 
 
 def _identity(channels: int, filters: int) -> nn.Conv2d:
