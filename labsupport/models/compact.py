@@ -39,8 +39,8 @@ def compact(
 
 
 def compact_mnist(input_shape: Shape, classes: int = 10) -> nn.Sequential:
-    """Five plain convolutions for MNIST: 9,202 parameters, 1.5 M MACs."""
-    return compact(input_shape, classes, block="plain", layout="8 8 | 16 16 | 32")
+    """Five plain convolutions that see all of an MNIST image: 9,698 parameters, 1.02 M MACs."""
+    return compact(input_shape, classes, block="plain", layout="8 | 16 16 | 16 24")
 
 
 def compact_cifar(input_shape: Shape, classes: int = 10) -> nn.Sequential:
