@@ -11,16 +11,18 @@ from labsupport.data import Splits
 from labsupport.methods import (
     deep_compression,
     early_exit,
+    ensembles,
     pruning,
     quantization,
     sharing,
     spatial,
     surgery,
 )
-from labsupport.methods.distillation import SoftTargets, with_teacher
+from labsupport.methods.distillation import SoftTargets, learn_hint, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
 from labsupport.methods.sharing import entropy
+from labsupport.network.batch_norm import recalibrated
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
 from labsupport.training import Recipe, fit
@@ -115,6 +117,24 @@ def distill(model):
     return fit(model, replace(splits, train=train), BRIEF, objective=SoftTargets()).model
 
 
+def hint(model):
+    """An epoch in which the layer that can be cut first learns from a teacher drawn by chance."""
+    place, _ = _first_place(model)
+    teacher = toy_network(seed=2).eval()
+    return learn_hint(model, teacher, toy_splits(), BRIEF, guided=place, hint="2")
+
+
+def ensemble(model):
+    """With another network, drawn by chance."""
+    return ensembles.ensemble([model, toy_network(seed=2)])
+
+
+def average(model):
+    """The mean with a network that was trained on from it, its batch norms recalibrated."""
+    other = fit(model, toy_splits(), BRIEF).model
+    return recalibrated(ensembles.average([model, other]), toy_splits().train)
+
+
 def _first_place(model):
     place, shape = next(iter(cut_points(model, IMAGE).items()))
     return place, torch.Size(shape)
@@ -124,6 +144,9 @@ NETWORKS = {"sequential": toy_network, "residual": Residual}
 METHODS = {
     "prune": prune,
     "distill": distill,
+    "hint": hint,
+    "ensemble": ensemble,
+    "average": average,
     "branches": branches,
     "rules": rules,
     "spatialize": spatialize,
@@ -148,6 +171,7 @@ WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed", "with_step
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
+    "ensemble": ("prune", "distill", "quantize", "average", *WEIGHTS),
     "without_masks": tuple(METHODS),
     "branches": ("prune", "distill", "quantize", *WEIGHTS),
     "rules": ("quantize", *WEIGHTS),
