@@ -38,7 +38,7 @@ class TTLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.ranks = tuple(inputs), tuple(outputs), tuple(ranks)
-        _check(self.inputs, self.outputs, self.ranks)
+        _check_ranks(self.ranks, full_ranks(inputs, outputs))
         self.in_features = _within(in_features, math.prod(inputs), "inputs")
         self.out_features = _within(out_features, math.prod(outputs), "outputs")
         for k, shape in enumerate(self.shapes()):
@@ -101,7 +101,7 @@ def contract(rows: Tensor, cores: Sequence[Tensor]) -> Tensor:
         else:
             left = matrix @ left.reshape(outer, before * m, inner)
         outer *= n
-    return left.reshape(len(rows), outer // max(1, len(rows)))
+    return left.reshape(len(rows), math.prod(core.shape[1] for core in cores))
 
 
 def grouped(cores: Sequence[Tensor], order: Sizes) -> list[Tensor]:
@@ -153,7 +153,13 @@ def cheapest_order(layer: TTLinear, batch: int) -> Sizes:
 
 
 def full_ranks(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
-    """The ranks between cores at which every matrix of these sizes is a train."""
+    """The ranks between cores at which every matrix of these sizes is a train.
+
+    Raises LabError for sizes that make none.
+    """
+    if not 0 < len(inputs) == len(outputs) or min(*inputs, *outputs) < 1:
+        problem = f"sizes {inputs} and {outputs} make no tensor train"
+        raise LabError(problem, "give as many sizes of outputs as of inputs, each at least 1")
     sizes = [n * m for n, m in zip(outputs, inputs, strict=True)]
     bonds = range(1, len(sizes))
     return tuple(min(math.prod(sizes[:k]), math.prod(sizes[k:])) for k in bonds)
@@ -179,11 +185,7 @@ def _rising(within: range, count: int, features: int) -> Iterator[Sizes]:
             yield sizes
 
 
-def _check(inputs: Sizes, outputs: Sizes, ranks: Sizes) -> None:
-    if not 0 < len(inputs) == len(outputs) or min(*inputs, *outputs) < 1:
-        problem = f"sizes {inputs} and {outputs} make no tensor train"
-        raise LabError(problem, "give as many sizes of outputs as of inputs, each at least 1")
-    full = full_ranks(inputs, outputs)
+def _check_ranks(ranks: Sizes, full: Sizes) -> None:
     fits = len(ranks) == len(full) and all(1 <= r <= f for r, f in zip(ranks, full, strict=True))
     if not fits:
         raise LabError(

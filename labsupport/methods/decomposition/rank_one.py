@@ -18,10 +18,10 @@ from torch import Tensor
 
 from labsupport.core.errors import LabError
 
-SWEEPS = 100
+SWEEPS = 60
 RIDGES = (1e-9, 1e-4, 1e-3, 1e-2)  # of a tensor of norm 1, tried in turn
 SEEDS = 2  # starts with each of them
-LIMIT = 3.0  # of divergence; terms that do not cancel have at most 1
+LIMIT = 2.0  # of divergence; terms that do not cancel have at most 1
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def exact(tensor: Tensor) -> Terms:
     """`full_rank` terms that are the tensor: each is a line along its longest axis."""
     longest = max(range(tensor.dim()), key=lambda axis: tensor.shape[axis])
     places = [torch.eye(n, dtype=tensor.dtype) for i, n in enumerate(tensor.shape) if i != longest]
-    grid = torch.cartesian_prod(*[torch.arange(len(place)) for place in places])
-    factors = [place[:, grid[:, i]] for i, place in enumerate(places)]
+    grid = torch.meshgrid(*[torch.arange(len(place)) for place in places], indexing="ij")
+    factors = [place[:, at.flatten()] for place, at in zip(places, grid, strict=True)]
     factors.insert(longest, tensor.movedim(longest, 0).flatten(1))
     return Terms(tuple(factors))
 
@@ -86,7 +86,7 @@ def alternating(
     with tensorly.backend_context("numpy"):
         try:
             found = parafac(
-                (tensor / norm).numpy(), rank, n_iter_max=sweeps, tol=1e-9, init="random",
+                (tensor / norm).numpy(), rank, n_iter_max=sweeps, tol=1e-7, init="random",
                 random_state=np.random.RandomState(seed), l2_reg=ridge,
             )  # fmt: skip
         except np.linalg.LinAlgError:
@@ -123,16 +123,17 @@ def descended(tensor: Tensor, terms: Terms, ridge: float = RIDGES[0], steps: int
 
 
 def stable(tensor: Tensor, rank: int, seed: int = 0) -> Terms:
-    """The best terms of a few starts, with the least ridge at which they do not diverge.
+    """Terms by the least ridge at which they do not diverge.
 
-    A start that diverges is given up for another one, and then for a larger ridge.
+    A start that diverges is given up for another one, then for a larger ridge; where all do, the
+    last is taken.
     """
     for ridge in RIDGES:
-        tries = [alternating(tensor, rank, seed + start, ridge) for start in range(SEEDS)]
-        calm = [terms for terms in tries if terms.divergence(tensor) <= LIMIT]
-        if calm:
-            return min(calm, key=lambda terms: terms.error(tensor))
-    return min(tries, key=lambda terms: terms.divergence(tensor))
+        for start in range(SEEDS):
+            terms = alternating(tensor, rank, seed + start, ridge)
+            if terms.divergence(tensor) <= LIMIT:
+                return terms
+    return terms
 
 
 def stable_then_descended(tensor: Tensor, rank: int, seed: int = 0) -> Terms:

@@ -97,6 +97,8 @@ def train_ranks(shape: Sequence[int]) -> Sizes:
 
 def train(tensor: Tensor, ranks: Sequence[int]) -> list[Tensor]:
     """Cores (rank before, size, rank behind) of a tensor, by truncated SVDs in turn."""
+    if tensor.dim() == 1:  # which tensorly does not take
+        return [tensor.double()[None, :, None]]
     with tensorly.backend_context("numpy"):
         cores = tensor_train(tensor.double().cpu().numpy(), [1, *ranks, 1])
     return [torch.from_numpy(core.copy()) for core in cores]

@@ -111,7 +111,7 @@ def smallest_tau(alpha: float) -> float:
     def difference(tau: float) -> float:
         return _gain(tau) + _gain(tau / alpha)
 
-    return float(brentq(difference, 2 * math.sqrt(alpha), 2.6 * math.sqrt(alpha)))
+    return float(brentq(difference, 2.5 * alpha, 2.6))
 
 
 def _gain(z: float) -> float:
