@@ -78,19 +78,18 @@ def alternating(
     """Alternating least squares (Kolda and Bader 2009, figure 3.3), by tensorly, from chance.
 
     `ridge` times the summed squares of all factors is added to the squared error of the tensor
-    divided by its norm. Raises LabError where the equations cannot be solved.
+    divided by its norm. Raises LabError for a ridge that is not above 0.
     """
+    if not ridge > 0:
+        raise LabError(f"a ridge of {ridge}", "give one above 0, so that there is one solution")
     norm = tensor.norm()
     if not norm > 0:
         return Terms(tuple(torch.zeros(n, rank, dtype=tensor.dtype) for n in tensor.shape))
     with tensorly.backend_context("numpy"):
-        try:
-            found = parafac(
-                (tensor / norm).numpy(), rank, n_iter_max=sweeps, tol=1e-7, init="random",
-                random_state=np.random.RandomState(seed), l2_reg=ridge,
-            )  # fmt: skip
-        except np.linalg.LinAlgError:
-            raise LabError(f"{rank} terms fit in many ways", "take fewer, or a ridge") from None
+        found = parafac(
+            (tensor / norm).numpy(), rank, n_iter_max=sweeps, tol=1e-7, init="random",
+            random_state=np.random.RandomState(seed), l2_reg=ridge,
+        )  # fmt: skip
     scale = float(norm) ** (1 / tensor.dim())
     factors = tuple(torch.from_numpy(np.ascontiguousarray(f)) * scale for f in found.factors)
     return Terms(factors).normalized()

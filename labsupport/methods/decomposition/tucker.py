@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorly
 import torch
 from tensorly.decomposition import partial_tucker
@@ -63,7 +64,8 @@ def tucker2(weight: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor, 
     By higher-order orthogonal iteration (De Lathauwer et al. 2000). A factor of full rank becomes
     the identity.
     """
-    with tensorly.backend_context("numpy"):
+    # Of zeros tensorly divides the error by their norm.
+    with tensorly.backend_context("numpy"), np.errstate(invalid="ignore"):
         (_, factors), _ = partial_tucker(
             weight.numpy(), [outputs, inputs], modes=[0, 1], n_iter_max=SWEEPS
         )
