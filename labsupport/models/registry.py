@@ -21,6 +21,7 @@ from labsupport.core.names import look_up
 from labsupport.models.cnn import alexnet, lenet5, pooled_cnn, pruning_cnn, rules_cnn
 from labsupport.models.mlp import lenet_300_100, mlp
 from labsupport.models.residual import resnet18
+from labsupport.models.tensornet import tensornet
 
 Knob = int | float | str
 Builder = Callable[..., nn.Module]
@@ -33,10 +34,11 @@ BUILDERS: dict[str, Builder] = {
     "pooled_cnn": pooled_cnn,
     "alexnet": alexnet,
     "resnet18": resnet18,
+    "tensornet": tensornet,
 }
 NAMES = tuple(BUILDERS)
 FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
-SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4, "alexnet": 8}
+SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4, "alexnet": 8, "tensornet": 4}
 
 
 @dataclass(frozen=True)

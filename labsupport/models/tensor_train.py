@@ -168,14 +168,16 @@ def full_ranks(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
 def digits(features: int, count: int) -> Sizes:
     """So many sizes whose product is at least `features`, by as little as can be.
 
-    None is more than twice another. Raises LabError for a number that does not factor so.
+    None is more than twice another; the large ones are at the ends, where a core has one rank, not
+    two: 784 = 7 x 4 x 4 x 7. Raises LabError for a number that does not factor so.
     """
-    if features < 2**count or count < 1:
+    if count < 1 or features < 2**count:
         problem = f"{features} features do not factor into {count} sizes above 1"
         raise LabError(problem, "take fewer cores")
     root = features ** (1 / count)
     within = range(max(2, math.floor(root / 2)), 2 * math.ceil(root) + 1)
-    return min(_rising(within, count, features), key=lambda sizes: (math.prod(sizes), sum(sizes)))
+    rising = min(_rising(within, count, features), key=lambda of: (math.prod(of), sum(of)))
+    return (*rising[::-1][::2], *rising[count % 2 :: 2])
 
 
 def _rising(within: range, count: int, features: int) -> Iterator[Sizes]:
