@@ -75,12 +75,12 @@ def quantize(model):
 
 
 def svd(model):
-    """All layers as two, a number between them."""
-    return decompose(model, lambda layer: decomposition.SVD(1))
+    """All layers as two, up to three numbers between them."""
+    return decompose(model, lambda layer: decomposition.SVD(min(3, *layer.weight.flatten(1).shape)))
 
 
 def cp(model):
-    return decompose(model, lambda layer: decomposition.CP(1), nn.Conv2d)
+    return decompose(model, lambda layer: decomposition.CP(4), nn.Conv2d)
 
 
 def tucker(model):
