@@ -23,6 +23,7 @@ from labsupport.models.cnn import alexnet, lenet5, pooled_cnn, pruning_cnn, rule
 from labsupport.models.compact import compact, compact_cifar, compact_mnist
 from labsupport.models.mlp import lenet_300_100, mlp
 from labsupport.models.residual import resnet18
+from labsupport.models.tensornet import tensornet
 
 Knob = int | float | str
 Builder = Callable[..., nn.Module]
@@ -39,10 +40,14 @@ BUILDERS: dict[str, Builder] = {
     "compact_mnist": compact_mnist,
     "compact_cifar": compact_cifar,
     "airbench": airbench,
+    "tensornet": tensornet,
 }
 NAMES = tuple(BUILDERS)
 FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
-SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4, "alexnet": 8, "airbench": 9}
+SMALLEST_SIDE = {
+    **{"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4},
+    **{"alexnet": 8, "airbench": 9, "tensornet": 4},
+}
 
 
 @dataclass(frozen=True)

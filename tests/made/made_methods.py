@@ -5,10 +5,12 @@ from dataclasses import replace
 import torch
 from made_nets import Residual
 from made_rules import toy_images, toy_network
+from torch import nn
 
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
 from labsupport.methods import (
+    decomposition,
     deep_compression,
     early_exit,
     ensembles,
@@ -72,6 +74,41 @@ def compressed(model):
 def quantize(model):
     """Weights of 4 bits, inputs of 8."""
     return quantization.quantize(model, toy_splits().train, 4, 8)
+
+
+def svd(model):
+    """All layers as two, up to three numbers between them."""
+    return decompose(model, lambda layer: decomposition.SVD(min(3, *layer.weight.flatten(1).shape)))
+
+
+def cp(model):
+    return decompose(model, lambda layer: decomposition.CP(4), nn.Conv2d)
+
+
+def tucker(model):
+    return decompose(model, lambda layer: decomposition.Tucker(1, 1), nn.Conv2d)
+
+
+def tensor_train(model):
+    """Linear layers as trains of two cores, padded to even numbers."""
+    return decompose(model, two_cores, nn.Linear)
+
+
+def two_cores(layer):
+    inputs, outputs = ((2, (n + 1) // 2) for n in (layer.in_features, layer.out_features))
+    return decomposition.TensorTrain(2, inputs, outputs)
+
+
+def decompose(model, how, kinds=(nn.Linear, nn.Conv2d)):
+    """Layers of some kinds, but for 1x1 convolutions and those by channels."""
+    layers = {
+        name: how(layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, kinds)
+        and getattr(layer, "kernel_size", None) != (1, 1)
+        and getattr(layer, "groups", 1) == 1
+    }
+    return decomposition.decompose(model, layers)
 
 
 def bfloat16(model):
@@ -163,6 +200,10 @@ METHODS = {
     "quantize": quantize,
     "quantized_integers": lambda model: quantization.with_integers(quantize(model)),
     "bfloat16": bfloat16,
+    "svd": svd,
+    "cp": cp,
+    "tucker": tucker,
+    "tensor_train": tensor_train,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
@@ -177,7 +218,7 @@ FOLLOWERS = {
     "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", "quantize", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", "svd", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
     "quantize": ("distill",),
@@ -188,5 +229,9 @@ FOLLOWERS = {
     "without_codebooks": tuple(METHODS),
     "with_steps": ("distill", "rounded", *WEIGHTS),
     "rounded": ("prune", "with_steps"),
+    "svd": tuple(METHODS),
+    "cp": ("prune", "distill", "branches", "spatialize", "quantize", "svd", *WEIGHTS),
+    "tucker": ("prune", "distill", "branches", "spatialize", "quantize", "svd", *WEIGHTS),
+    "tensor_train": ("distill", "branches", "rules", "spatialize", "cp", "tucker"),
 }
 PAIRS = [(first, second) for first, after in FOLLOWERS.items() for second in after]
