@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
 from labsupport.methods.quantization.grids import Grid
-from labsupport.methods.quantization.layers import QuantizedLayer, replaced
+from labsupport.methods.quantization.layers import QuantizedLayer
 from labsupport.network.calls import example
 from labsupport.network.modes import evaluating
 from labsupport.network.parametrized import make_plain
+from labsupport.network.replacing import replaced
 from labsupport.runtimes.onnx import OnnxNetwork, export_onnx, quiet, statements
 
 MULTIPLYING = ["Conv", "Gemm", "MatMul"]  # the operators that layers become

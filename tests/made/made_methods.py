@@ -9,6 +9,7 @@ from made_rules import toy_images, toy_network
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
 from labsupport.methods import (
+    binary,
     deep_compression,
     early_exit,
     pruning,
@@ -70,6 +71,26 @@ def compressed(model):
 def quantize(model):
     """Weights of 4 bits, inputs of 8."""
     return quantization.quantize(model, toy_splits().train, 4, 8)
+
+
+def bnn(model):
+    return binary.binarize(model, binary.BNN)
+
+
+def bwn(model):
+    return binary.binarize(model, binary.BWN)
+
+
+def xnor(model):
+    return binary.binarize(model, binary.XNOR)
+
+
+def xnor_without_k(model):
+    return binary.binarize(model, binary.XNOR_WITHOUT_K)
+
+
+def lab(model):
+    return binary.binarize(model, binary.LAB)
 
 
 def bfloat16(model):
@@ -140,6 +161,10 @@ METHODS = {
     "quantize": quantize,
     "quantized_integers": lambda model: quantization.with_integers(quantize(model)),
     "bfloat16": bfloat16,
+    "bnn": bnn,
+    "bwn": bwn,
+    "xnor": xnor,
+    "lab": lab,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
@@ -153,12 +178,16 @@ FOLLOWERS = {
     "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", "quantize", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", "xnor", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
     "quantize": ("distill",),
     "quantized_integers": ("distill",),
     "bfloat16": (),
+    "bnn": ("distill",),
+    "bwn": ("distill", "quantize", *WEIGHTS),
+    "xnor": ("distill", "quantize", *WEIGHTS),
+    "lab": ("distill",),
     "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
     "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),

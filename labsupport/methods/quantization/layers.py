@@ -15,6 +15,7 @@ from labsupport.methods.quantization.calibration import input_values
 from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
 from labsupport.network.cost import Cost
+from labsupport.network.replacing import replaced
 from labsupport.network.weights import weighted_layers
 from labsupport.training import Recipe, fit
 from labsupport.training.optimizers import ParameterGroup
@@ -170,13 +171,3 @@ def _weight(layer: nn.Module) -> Tensor:
 
 def _grid(grid_of: GridOf, values: Tensor, bits: int) -> Grid:
     return narrowed(grid_of(values, bits), values)
-
-
-def replaced(network: nn.Module, made: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """The network with other modules in place of some of its own, at every place where they are."""
-    if network in made:
-        return made[network]
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if module in made:
-            network.set_submodule(name, made[module])
-    return network
