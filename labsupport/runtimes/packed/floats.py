@@ -100,6 +100,7 @@ class Scaled(nn.Module):
         self.product = FloatsFromBits(layer)
         self.register_buffer("bias", self.product.bias)
         self.product.bias = None
+        self.product.prepare()
 
     def forward(self, x: Tensor) -> Tensor:
         """What the binary layer gives. Raises LabError as a `Pack` does."""

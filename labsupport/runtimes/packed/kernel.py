@@ -38,18 +38,16 @@ def _floats_of_task(
     flat, filters_flat = words.reshape(-1), weights.reshape(-1)
     for group in range(task // _chunks(rows) * GROUPS, (task // _chunks(rows) + 1) * GROUPS):
         first = group * LANES
-        factor, shift = factors[first : first + LANES], shifts[first : first + LANES]
         for row in range(chunk * ROWS, min(rows, (chunk + 1) * ROWS)):
             counts = differing(filters_flat, first * length, flat, row * length, length)
             if first + LANES <= filters:
-                target = out[row, first : first + LANES]
                 for lane in range(LANES):
                     value = np.float32(np.int32(size - 2 * counts[lane]))
-                    target[lane] = value * factor[lane] + shift[lane]
+                    out[row, first + lane] = value * factors[first + lane] + shifts[first + lane]
             else:
                 for lane in range(filters - first):
                     value = np.float32(np.int32(size - 2 * counts[lane]))
-                    out[row, first + lane] = value * factor[lane] + shift[lane]
+                    out[row, first + lane] = value * factors[first + lane] + shifts[first + lane]
 
 
 @njit(cache=True)

@@ -65,7 +65,7 @@ class Pack(nn.Module):
         if x.shape[1] != self.channels or not x.is_floating_point():
             problem = f"layer {self.name} gets {x.shape[1]} channels of {x.dtype}"
             raise LabError(problem, f"give floats of {self.channels}")
-        return pack_maps(x.detach())
+        return pack_maps(x.detach() if x.requires_grad else x)
 
     def forward_cost(self, _x: Tensor, _output: Tensor) -> Cost:
         """Nothing is multiplied or added."""
@@ -124,7 +124,7 @@ class PackedLayer(nn.Module):
         """
         self.check(x)
         if self.window is None:
-            return x.reshape(len(x), -1).numpy(), (1, 1)
+            return (x if x.dim() == 2 else x.reshape(len(x), -1)).numpy(), (1, 1)
         left, _, top, _ = self.window.pads
         sides = self.window.sides(x.shape[1], x.shape[2])
         rows = np.empty((len(x), *sides, *self.window.taps, len(self.around)), np.int64)
@@ -139,7 +139,7 @@ class PackedLayer(nn.Module):
             problem = f"layer {self.name} gets inputs of {x.dtype}, which are not packed"
             raise LabError(problem, "give the words of a Pack, or what a layer of bits gives")
         wanted = len(self.around) * (1 if self.window else self.positions)
-        given = x.shape[-1] if self.window else x[:1].numel() // max(1, len(x[:1]))
+        given = x.shape[-1] if self.window else math.prod(x.shape[1:])
         if given != wanted or (self.window and x.dim() != 4):
             problem = f"layer {self.name} gets {given} words where it sees {wanted}"
             raise LabError(problem, f"pack inputs of {self.shape[1]} channels")
@@ -180,6 +180,7 @@ class FloatsFromBits(PackedLayer):
 
     factors: Tensor
     bias: Tensor | None
+    made = ("words", "around", "scales", "shifts")
 
     def __init__(self, layer: BinaryLayer, positions: int = 1) -> None:
         super().__init__(layer, positions)
@@ -187,18 +188,25 @@ class FloatsFromBits(PackedLayer):
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
         self.prepare()
 
+    def prepare(self) -> None:
+        """Factors and biases as the kernel reads them."""
+        super().prepare()
+        self.scales = self.factors.numpy()
+        self.shifts = np.zeros_like(self.scales) if self.bias is None else self.bias.numpy()
+
     def forward(self, x: Tensor) -> Tensor:
-        """Words (N, H, W, K) to maps (N, filters, H', W'), channels last; or rows to rows.
+        """Words (N, H, W, K) to maps (N, filters, H', W'); or rows (N, K) to rows (N, filters).
 
         Raises LabError as `rows` does.
         """
         rows, sides = self.rows(x)
-        factors = self.factors.numpy()
-        shifts = np.zeros_like(factors) if self.bias is None else self.bias.numpy()
-        out = torch.empty(len(rows), self.shape[0])
+        out = np.empty((len(rows), self.shape[0]), np.float32)
         run = kernel.floats_alone if self.threads == 1 else _together(kernel.floats_together, self)
-        run(rows, self.words, self.size, factors, shifts, out.numpy())
-        return out.view(len(x), *sides, -1).permute(0, 3, 1, 2) if self.window else out
+        run(rows, self.words, self.size, self.scales, self.shifts, out)
+        sums = torch.from_numpy(out)
+        if self.window is None:
+            return sums
+        return sums.view(len(x), *sides, -1).permute(0, 3, 1, 2).contiguous()
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """Binary operations, and an addition for each bias."""
@@ -249,8 +257,7 @@ class BitsFromBits(PackedLayer):
         down, across = (side // of for side, of in zip(sides, self.pool, strict=True))
         out = np.empty((len(x), down, across, maps.shape[-1]), np.int64)
         moves.pool_bits(maps, self.pool, self.turned, out)
-        words = torch.from_numpy(out)
-        return words if self.window else words.view(len(x), -1)
+        return torch.from_numpy(out if self.window else out.reshape(len(x), -1))
 
     def table_of(self, sides: Pair) -> Words:
         """The limits of each position before the pool: those of the position that it ends in."""

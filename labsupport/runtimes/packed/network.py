@@ -16,6 +16,8 @@ from labsupport.runtimes.packed.folding import Chain, chain_from, limits
 from labsupport.runtimes.packed.layers import BitsFromBits, FloatsFromBits, Pack, PackedLayer
 from labsupport.runtimes.runtime import Runtime, Torch
 
+IDLE = (nn.Identity, nn.Dropout, nn.Dropout2d)  # when nothing is trained
+
 
 class Packed(Torch):
     """Kernels of packed signs, compiled by numba, among layers of torch."""
@@ -41,7 +43,7 @@ class PackedNetwork(nn.Module):
 
     runtime: Runtime = Packed()
 
-    def __init__(self, body: fx.GraphModule) -> None:
+    def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
 
@@ -64,11 +66,26 @@ def pack(network: nn.Module, input_shape: tuple[int, ...]) -> PackedNetwork:
     packed: dict[fx.Node, int] = {}  # calls that get words, and for how many positions
     for node in calls:
         _replace(body, node, packed)
+    return PackedNetwork(_in_a_row(body) or _finished(body)).eval()
+
+
+def _in_a_row(body: fx.GraphModule) -> nn.Sequential | None:
+    """The layers of a graph as what it is if each reads the one before; they are called faster."""
+    first, *calls, last = body.graph.nodes
+    before = [first, *calls]
+    layers = [called(body, node) for node in calls]
+    alone = [node.all_input_nodes == [of] for of, node in zip(before, [*calls, last], strict=True)]
+    if not all(alone) or None in layers:
+        return None
+    return nn.Sequential(*(m for m in layers if m and not isinstance(m, IDLE)))
+
+
+def _finished(body: fx.GraphModule) -> fx.GraphModule:
     for node in body.graph.nodes:
         node.meta = {}
     body.delete_all_unused_submodules()
     body.recompile()
-    return PackedNetwork(body).eval()
+    return body
 
 
 def _check(network: nn.Module) -> None:

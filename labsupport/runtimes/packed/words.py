@@ -54,16 +54,12 @@ def interleaved(rows: Words) -> Words:
 def pack_maps(x: Tensor) -> Tensor:
     """Signs of maps (N, C, H, W) as words (N, H, W, K), or of rows (N, C) as words (N, K)."""
     images, channels, *sides = x.shape
-    words = torch.empty(images, *sides, words_for(channels), dtype=torch.int64)
-    by_position = x.movedim(1, -1)  # how channels-last maps lie in memory
+    words = np.empty((images, *sides, words_for(channels)), np.int64)
+    by_position = x if x.dim() == 2 else x.movedim(1, -1)  # so channels-last maps lie in memory
     if by_position.is_contiguous():
-        moves.pack_rows(by_position.reshape(-1, channels).numpy(), _rows(words))
+        rows = by_position.numpy().reshape(-1, channels)
+        moves.pack_rows(rows, words.reshape(-1, words.shape[-1]))
     else:
-        planes = x.reshape(images, channels, -1).contiguous()
-        moves.pack_signs(planes.numpy(), words.view(images, -1, words.shape[-1]).numpy())
-    return words
-
-
-def _rows(words: Tensor) -> Words:
-    rows: Words = words.view(-1, words.shape[-1]).numpy()
-    return rows
+        planes = x.contiguous().numpy().reshape(images, channels, -1)
+        moves.pack_signs(planes, words.reshape(images, -1, words.shape[-1]))
+    return torch.from_numpy(words)
