@@ -8,7 +8,7 @@ from torch import nn
 
 from labsupport.measure.latency import clock
 from labsupport.measure.popcount import popcount_roof
-from labsupport.methods.binary import BNN, XNOR_WITHOUT_K, binarize
+from labsupport.methods.binary import BNN_OF_SIGNS, XNOR_WITHOUT_K, binarize
 from labsupport.models import build
 from labsupport.network.cost import batch_cost
 from labsupport.runtimes.packed import pack
@@ -58,7 +58,7 @@ def test_a_convolution():
 
 def test_a_whole_mlp():
     floats = build("mlp", (1, 28, 28), depth=3, width=WIDTH).eval()
-    packed = pack(binarize(floats, BNN), (1, 28, 28))
+    packed = pack(binarize(floats, BNN_OF_SIGNS), (1, 28, 28))
     x = torch.rand(1, 1, 28, 28)
     assert gain("MLP 3 x 4096, batch 1", floats, packed, x, rounds=10, calls=5) >= 25
 

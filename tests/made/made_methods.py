@@ -24,6 +24,7 @@ from labsupport.methods.pruning import criteria
 from labsupport.methods.sharing import entropy
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
+from labsupport.runtimes.packed import pack
 from labsupport.training import Recipe, fit
 
 IMAGE = (1, 8, 8)
@@ -85,8 +86,9 @@ def xnor(model):
     return binary.binarize(model, binary.XNOR)
 
 
-def xnor_without_k(model):
-    return binary.binarize(model, binary.XNOR_WITHOUT_K)
+def packed(model):
+    """All layers binary, their signs packed."""
+    return pack(binary.binarize(model, binary.BNN_OF_SIGNS), IMAGE)
 
 
 def lab(model):
@@ -165,6 +167,7 @@ METHODS = {
     "bwn": bwn,
     "xnor": xnor,
     "lab": lab,
+    "packed": packed,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
@@ -188,6 +191,7 @@ FOLLOWERS = {
     "bwn": ("distill", "quantize", *WEIGHTS),
     "xnor": ("distill", "quantize", *WEIGHTS),
     "lab": ("distill",),
+    "packed": (),
     "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
     "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),

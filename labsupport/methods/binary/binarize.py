@@ -21,7 +21,7 @@ def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
     """A copy whose linear layers and convolutions are binary, to be trained further.
 
     Weights become the latent ones that signs are taken of. A batch norm precedes each binary layer
-    but a first one, so that signs are those of centered values: Rastegari et al. 2016, figure 3.
+    but one of images, so that signs are those of centered values: Rastegari et al. 2016, figure 3.
     One follows a last layer that is binary. First and last are meant in the order in which the
     network holds its layers. Train it by `fit(..., after_step=after_step)`. Raises LabError for a
     network without such layers, or binary already, and for a layer that cannot be binarized: of
@@ -62,10 +62,10 @@ def _block(name: str, layers: dict[str, nn.Module], scheme: Scheme) -> nn.Module
     """A binary layer with the batch norms around it."""
     first, *_, last = list(layers) if len(layers) > 1 else [name, name]
     layer = _checked(name, layers[name])
-    own = scheme.with_real_inputs() if name == first else scheme
+    own = scheme.of_images if name == first else scheme
     kind = BinaryLinear if isinstance(layer, nn.Linear) else BinaryConv2d
     parts: list[nn.Module] = [kind(layer, own, name)]  # type: ignore[arg-type]
-    if name != first:
+    if name != first or scheme.signs_images:
         parts.insert(0, _norm(layer, layer.weight.shape[1]))
     if name == last:
         parts.append(_norm(layer, len(layer.weight)))

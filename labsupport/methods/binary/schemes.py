@@ -15,9 +15,9 @@ class Scheme:
     `scale` gives the factors of the weights' signs. Inputs of layers are signs whose gradients pass
     where |x| <= `window`; without a window they stay real. `scales_inputs` multiplies by K, the
     mean |x| of what a filter sees. `keeps_ends` leaves the first and the last layer in floats;
-    otherwise the first has binary weights and real inputs. `drops_relu` takes modules nn.ReLU out:
-    signs are the only nonlinearity. Raises LabError for a window that is not above 0, and for K of
-    inputs that are real.
+    otherwise the first has binary weights, and takes images as they are, or with `signs_images`
+    their signs. `drops_relu` takes modules nn.ReLU out: signs are the only nonlinearity. Raises
+    LabError for a window that is not above 0, and for K of inputs that are real.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Scheme:
     window: float | None = None
     scales_inputs: bool = False
     keeps_ends: bool = False
+    signs_images: bool = False
     drops_relu: bool = False
 
     def __post_init__(self) -> None:
@@ -34,13 +35,17 @@ class Scheme:
             problem = f"{self.name} scales inputs that are real"
             raise LabError(problem, "give a window, which makes them signs")
 
-    def with_real_inputs(self) -> Scheme:
-        """The same, with inputs that stay as they are."""
+    @property
+    def of_images(self) -> Scheme:
+        """The scheme of a first layer."""
+        if self.signs_images:
+            return self
         return replace(self, window=None, scales_inputs=False)
 
 
 # Courbariaux et al. 2016, "Binarized neural networks".
 BNN = Scheme("BNN", window=1.0, drops_relu=True)
+BNN_OF_SIGNS = replace(BNN, name="BNN of signs", signs_images=True)  # binary throughout
 # Rastegari et al. 2016, "XNOR-Net", sections 3.1 and 3.2.
 BWN = Scheme("BWN", MeanMagnitude(), keeps_ends=True)
 XNOR = replace(BWN, name="XNOR", window=1.0, scales_inputs=True)

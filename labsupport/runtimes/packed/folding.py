@@ -74,7 +74,7 @@ def limits(layer: BinaryLayer, chain: Chain, shape: Size) -> tuple[Tensor, Tenso
     found, flips = (values.flatten(2).squeeze(0).T for values in (_maps(last), _maps(~first)))
     alike_everywhere = bool((found == found[:1]).all() and (flips == flips[:1]).all())
     rows = 1 if alike_everywhere else len(found)
-    return found[:rows], flips[:rows]
+    return found[:rows].contiguous(), flips[:rows].contiguous()
 
 
 def _signs(layer: BinaryLayer, chain: Chain, differing: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryConv2d, BinaryLayer
 from labsupport.network.cost import Cost
 from labsupport.runtimes.packed import kernel, moves
-from labsupport.runtimes.packed.kernel import WORD, Words
+from labsupport.runtimes.packed.kernel import BITS, Words
 from labsupport.runtimes.packed.words import (
     dense,
     interleaved,
@@ -240,7 +240,7 @@ class BitsFromBits(PackedLayer):
         """Limits and flips as the kernels read them, none for the filters that fill a word."""
         super().prepare()
         filters = self.shape[0]
-        limits = np.pad(self.limits.numpy(), [(0, 0), (0, -filters % WORD)], constant_values=-1)
+        limits = np.pad(self.limits.numpy(), [(0, 0), (0, -filters % BITS)], constant_values=-1)
         self.table = limits.astype(np.int32)
         self.turned = rows_of_words(undense(self.flips, (len(limits), filters)))
 

@@ -6,6 +6,7 @@ import copy
 import math
 from typing import cast
 
+import torch
 from torch import Tensor, fx, nn
 
 from labsupport.core.errors import LabError
@@ -60,8 +61,8 @@ def pack(network: nn.Module, input_shape: tuple[int, ...]) -> PackedNetwork:
     binary, or have real inputs. Raises LabError for a network without binary layers, one that
     cannot be traced, and weights of another precision than float32.
     """
-    body = trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), input_shape)
     _check(network)
+    body = trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), input_shape)
     calls = [node for node in body.graph.nodes if isinstance(called(body, node), BinaryLayer)]
     packed: dict[fx.Node, int] = {}  # calls that get words, and for how many positions
     for node in calls:
@@ -96,6 +97,8 @@ def _check(network: nn.Module) -> None:
     for name, layer in layers.items():
         if not layer.weight.isfinite().all():
             raise LabError(f"layer {name} has weights that are not finite", "train it again")
+        if layer.weight.dtype != torch.float32:
+            raise LabError(f"layer {name} has weights of {layer.weight.dtype}", "pack floats")
 
 
 def _replace(body: fx.GraphModule, node: fx.Node, packed: dict[fx.Node, int]) -> None:

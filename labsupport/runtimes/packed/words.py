@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labsupport.runtimes.packed import moves
-from labsupport.runtimes.packed.kernel import WORD, Words
-from labsupport.runtimes.packed.vectors import LANES
+from labsupport.runtimes.packed.kernel import BITS, LANES, Words
 
 Bits = NDArray[np.bool_]
 
 
 def words_for(bits: int) -> int:
     """How many words hold so many bits."""
-    return -(-bits // WORD)
+    return -(-bits // BITS)
 
 
 def dense(weight: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def undense(bits: Tensor, shape: tuple[int, ...]) -> Bits:
 
 def rows_of_words(signs: Bits) -> Words:
     """Signs (..., C) as words (..., K), bit b of word k the sign of channel 64 k + b."""
-    padding = [(0, 0)] * (signs.ndim - 1) + [(0, -signs.shape[-1] % WORD)]
+    padding = [(0, 0)] * (signs.ndim - 1) + [(0, -signs.shape[-1] % BITS)]
     packed = np.packbits(np.pad(signs, padding), axis=-1, bitorder="little")
     return np.ascontiguousarray(packed).view("<i8")
 
@@ -47,7 +46,7 @@ def interleaved(rows: Words) -> Words:
 
     Filters of zeros follow the last, so that the groups' signs fill whole words.
     """
-    padded = np.pad(rows, [(0, -len(rows) % WORD), (0, 0)])
+    padded = np.pad(rows, [(0, -len(rows) % BITS), (0, 0)])
     return np.ascontiguousarray(padded.reshape(-1, LANES, rows.shape[1]).transpose(0, 2, 1))
 
 
