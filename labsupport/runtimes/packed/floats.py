@@ -98,14 +98,15 @@ class Scaled(nn.Module):
         super().__init__()
         self.pack = Pack(layer.name, layer.weight.shape[1])
         self.product = FloatsFromBits(layer)
-        self.register_buffer("bias", self.product.bias)
+        bias = None if layer.bias is None else layer.by_filter(layer.bias.detach().clone())
+        self.register_buffer("bias", bias)
         self.product.bias = None
         self.product.prepare()
 
     def forward(self, x: Tensor) -> Tensor:
         """What the binary layer gives. Raises LabError as a `Pack` does."""
         out: Tensor = self.product(self.pack(x)) * self.input_scale(x)
-        return out if self.bias is None else out + self.bias.view(-1, *[1] * (x.dim() - 2))
+        return out if self.bias is None else out + self.bias
 
     def input_scale(self, x: Tensor) -> Tensor:
         """K in a shape that fits the output."""
