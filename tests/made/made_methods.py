@@ -10,6 +10,7 @@ from torch import nn
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
 from labsupport.methods import (
+    binary,
     decomposition,
     deep_compression,
     early_exit,
@@ -27,6 +28,7 @@ from labsupport.methods.sharing import entropy
 from labsupport.network.batch_norm import recalibrated
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
+from labsupport.runtimes.packed import pack
 from labsupport.training import Recipe, fit
 
 IMAGE = (1, 8, 8)
@@ -109,6 +111,27 @@ def decompose(model, how, kinds=(nn.Linear, nn.Conv2d)):
         and getattr(layer, "groups", 1) == 1
     }
     return decomposition.decompose(model, layers)
+
+
+def bnn(model):
+    return binary.binarize(model, binary.BNN)
+
+
+def bwn(model):
+    return binary.binarize(model, binary.BWN)
+
+
+def xnor(model):
+    return binary.binarize(model, binary.XNOR)
+
+
+def packed(model):
+    """All layers binary, their signs packed."""
+    return pack(binary.binarize(model, binary.BNN_OF_SIGNS), IMAGE)
+
+
+def lab(model):
+    return binary.binarize(model, binary.LAB)
 
 
 def bfloat16(model):
@@ -204,6 +227,11 @@ METHODS = {
     "cp": cp,
     "tucker": tucker,
     "tensor_train": tensor_train,
+    "bnn": bnn,
+    "bwn": bwn,
+    "xnor": xnor,
+    "lab": lab,
+    "packed": packed,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
@@ -218,12 +246,17 @@ FOLLOWERS = {
     "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", "quantize", "svd", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", "svd", "xnor", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
     "quantize": ("distill",),
     "quantized_integers": ("distill",),
     "bfloat16": (),
+    "bnn": ("distill",),
+    "bwn": ("distill", "quantize", *WEIGHTS),
+    "xnor": ("distill", "quantize", *WEIGHTS),
+    "lab": ("distill",),
+    "packed": (),
     "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
     "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),
