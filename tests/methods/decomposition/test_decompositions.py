@@ -195,7 +195,7 @@ HOWS = {
 }
 
 
-@pytest.mark.parametrize("pair", list(itertools.product(*HOWS.values())), ids=str)
+@pytest.mark.parametrize("pair", list(itertools.product(*HOWS.values())))
 def test_the_network_is_left_as_it_is_and_a_file_gives_the_result_back(pair, tmp_path):
     net = toy_network()
     net[4].weight.requires_grad_(False)
@@ -299,7 +299,7 @@ def test_shapes_that_do_not_factor_are_refused_by_name():
             decompose(net, {"0": how})
 
 
-@pytest.mark.parametrize("how", [CP(1), Tucker(1, 1), TensorTrain(1)], ids=str)
+@pytest.mark.parametrize("how", [CP(1), Tucker(1, 1), TensorTrain(1)])
 def test_where_nothing_is_gained_the_error_says_so(how):
     net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=4))
     with pytest.raises(LabError, match=r"layer 0 is a 1x1 convolution.*SVD\(rank\), or leave"):
