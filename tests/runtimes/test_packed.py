@@ -142,6 +142,19 @@ def test_limits_are_where_the_float_layers_change_their_sign():
     assert 0 < flips.sum() < 40
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 50), size=st.sampled_from([1e-3, 1.0, 1e6]))
+def test_norms_before_packing_are_limits_of_floats(seed, size):
+    network = binary(nn.Sequential(*(nn.Linear(70, 70) for _ in range(3))), XNOR_WITHOUT_K, seed)
+    packed = pack(network, (70,))
+    assert not of_kind(packed, nn.BatchNorm1d)
+    norm, (first,) = network[1][0], of_kind(packed, Pack)
+    x = size * torch.randn(20, 70, generator=torch.Generator().manual_seed(seed))
+    x = torch.cat([x, norm.running_mean.detach()[None], first.limits[None], torch.zeros(1, 70)])
+    bits = np.unpackbits(first(x).numpy().view(np.uint8), axis=1, bitorder="little", count=70)
+    assert torch.equal(torch.from_numpy(bits).bool(), answers(norm, x) >= 0)
+
+
 def test_several_threads_give_the_same():
     network = pack(binary(build("lenet5", MNIST), BNN_OF_SIGNS), MNIST)
     x = torch.randn(9, *MNIST)
@@ -205,7 +218,7 @@ def test_inputs_that_are_not_packed_or_have_other_channels_name_the_layer():
     torch.manual_seed(0)
     conv = BinaryConv2d(nn.Conv2d(70, 4, 3), XNOR_WITHOUT_K, "blocks.2")
     first, product = pack(nn.Sequential(conv), (70, 5, 5)).body
-    with pytest.raises(LabError, match=r"layer blocks\.2 gets 69 channels .*; give floats of 70"):
+    with pytest.raises(LabError, match=r"layer blocks\.2 gets 69 channels .*; give 70 of"):
         first(torch.zeros(1, 69, 5, 5))
     with pytest.raises(LabError, match=r"layer blocks\.2 gets inputs of .*float32.* not packed"):
         product(torch.zeros(1, 70, 5, 5))

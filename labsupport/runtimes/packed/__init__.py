@@ -1,7 +1,9 @@
 """Binary networks run with their signs packed into words."""
 
-from labsupport.runtimes.packed.layers import BitsFromBits, FloatsFromBits, Pack, PackedLayer
+from labsupport.runtimes.packed.layers import PackedLayer
 from labsupport.runtimes.packed.network import Packed, PackedNetwork, pack
+from labsupport.runtimes.packed.packing import Pack
+from labsupport.runtimes.packed.sums import BitsFromBits, FloatsFromBits
 
 __all__ = [
     "BitsFromBits",

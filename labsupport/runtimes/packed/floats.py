@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,11 +9,14 @@ from torch.nn import functional as F
 from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryConv2d, BinaryLayer
 from labsupport.network.cost import Cost
-from labsupport.runtimes.packed.layers import FloatsFromBits, Pack, window_of
+from labsupport.runtimes.packed.layers import window_of
+from labsupport.runtimes.packed.packing import Pack
+from labsupport.runtimes.packed.prepared import Prepared
+from labsupport.runtimes.packed.sums import FloatsFromBits
 from labsupport.runtimes.packed.words import dense, undense
 
 
-class RealInputs(nn.Module):
+class RealInputs(Prepared):
     """Binary weights and real inputs: a bit for each weight in the file, floats once it runs.
 
     Torch multiplies, as a processor has nothing that is faster for signs times floats.
@@ -34,14 +35,6 @@ class RealInputs(nn.Module):
         self.register_buffer("factors", layer.by_filter(layer.alpha.detach().clone()))
         bias = None if layer.bias is None else layer.by_filter(layer.bias.detach().clone())
         self.register_buffer("bias", bias)
-        self.prepare()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but what is made of the bits."""
-        return {name: value for name, value in vars(self).items() if name not in self.made}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.prepare()
 
     def prepare(self) -> None:
@@ -82,11 +75,6 @@ class RealInputs(nn.Module):
     def activation_bits(self) -> float:
         """Inputs are floats."""
         return 32.0
-
-    @property
-    def made_bytes(self) -> int:
-        """Bytes of the floats."""
-        return self.signs.nbytes
 
 
 class Scaled(nn.Module):

@@ -56,6 +56,42 @@ def chain_from(graph: fx.GraphModule, node: fx.Node) -> Chain | None:
     return None
 
 
+def chain_before(graph: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """The calls of monotone functions of each channel up to a layer, which alone reads them."""
+    found: list[fx.Node] = []
+    (node,) = node.all_input_nodes
+    while len(node.users) == 1 and _is_monotone(called(graph, node)):
+        found.insert(0, node)
+        (node,) = node.all_input_nodes
+    return found
+
+
+def limits_before(modules: Sequence[nn.Module], shape: Size) -> tuple[Tensor, Tensor]:
+    """From which float on what functions make of it has another sign, and which signs turn: (C,).
+
+    `shape` is that of the maps or rows that they get. Floats are bisected in their order.
+    """
+    wanted = (1, *shape[1:])
+    largest = torch.finfo(torch.float32).max
+    top = int(torch.tensor(largest).view(torch.int32))
+
+    def signs(places: Tensor) -> Tensor:
+        x = _float_at(places)
+        for module in modules:
+            x = module(x)
+        return x >= 0
+
+    low, high = torch.full(wanted, -top), torch.full(wanted, top + 1)
+    lowest = signs(low)
+    while bool((high - low > 1).any()):
+        middle = (low + high).div(2, rounding_mode="floor")
+        alike = signs(middle) == lowest
+        low, high = torch.where(alike, middle, low), torch.where(alike, high, middle)
+    return tuple(
+        of.flatten(2)[0, :, 0] if of.dim() > 2 else of[0] for of in (_float_at(high), lowest)
+    )
+
+
 def limits(layer: BinaryLayer, chain: Chain, shape: Size) -> tuple[Tensor, Tensor]:
     """Up to how many signs may differ for a bit, and which bits are turned round: (P, filters).
 
@@ -87,6 +123,12 @@ def _signs(layer: BinaryLayer, chain: Chain, differing: Tensor) -> Tensor:
     return x.view(differing.shape) >= 0
 
 
+def _float_at(places: Tensor) -> Tensor:
+    """Finite floats, and infinity, by their place in order; that of zero is 0."""
+    magnitudes = places.abs().to(torch.int32).view(torch.float32)
+    return torch.where(places < 0, -magnitudes, magnitudes)
+
+
 def _maps(values: Tensor) -> Tensor:
     return values.view(*values.shape, *[1] * (4 - values.dim()))
 
@@ -97,6 +139,11 @@ def _folds(module: nn.Module, before: Sequence[nn.Module]) -> bool:
     if isinstance(module, nn.MaxPool2d):
         rising = all(map(_rises, before))
         return rising and not _is_pooled(before) and _lies_side_by_side(module)
+    return _is_monotone(module)
+
+
+def _is_monotone(module: nn.Module | None) -> bool:
+    """Whether a module computes a monotone function of each channel by itself."""
     if isinstance(module, NORMS):
         return module.running_mean is not None
     return isinstance(module, MONOTONE)

@@ -2,29 +2,29 @@
 
 A vector holds a word of each of eight filters. Carry-save adders (Harley and Seal, in Warren,
 "Hacker's Delight", section 5-1) sum eight words bit by bit, so that one popcount serves for eight.
-A task are 64 filters, a word of the output, and some rows of inputs: its weights stay in near
-caches. Each loop over tasks exists twice, for one thread and for several.
+A task are 64 filters, a word of the output, and some rows of inputs: its weights and counts stay in
+near caches. Each loop over tasks exists twice, for one thread and for several.
 
 Words are int64, as torch has them; in numba, uint64 and a number would give floats. All that the
 kernels are made of stands in this file: numba compiles them anew when the file changes.
 """
 
+# ruff: noqa: ANN401  (llvmlite has no types)
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange
-from numba.core import cgutils, types
+from numba import njit, prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Words = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int32]
-Value = Any  # one of LLVM's; llvmlite has no types of its own
+Value = Any  # one of LLVM's
 
 BITS = 64  # of a word
 LANES = 8  # filters in a vector
@@ -36,42 +36,73 @@ VECTOR = ir.VectorType(WORD, LANES)
 NONE = ir.Constant(VECTOR, [0] * LANES)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def differing(
-    _context: Any,  # noqa: ANN401
-    weights: types.Type,
-    first: types.Type,
-    words: types.Type,
-    start: types.Type,
-    number: types.Type,
-) -> Any:  # noqa: ANN401
-    """In how many bits an input differs from each of eight filters, as eight int32.
+@intrinsic
+def at_least(_context: Any, x: Any, start: Any, limits: Any, first: Any) -> Any:
+    """A word of comparisons: bit i is one where x[start + i] >= limits[first + i].
+
+    Both arrays have one dimension and numbers of the same type.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Value:
+        kind = ir.VectorType(context.get_value_type(x.dtype), LANES)
+        places = _places(context, builder, signature.args, arguments)
+        vectors = [builder.bitcast(place, kind.as_pointer()) for place in places]
+        floats = isinstance(x.dtype, types.Float)
+        compare = builder.fcmp_ordered if floats else builder.icmp_signed
+        word = WORD(0)
+        for group in range(GROUPS):  # as many as a register holds
+            at = [builder.gep(vector, [INT(group)]) for vector in vectors]
+            numbers = [builder.load(place, align=x.dtype.bitwidth // 8) for place in at]
+            byte = builder.bitcast(compare(">=", *numbers), ir.IntType(LANES))
+            shifted = builder.shl(builder.zext(byte, WORD), WORD(group * LANES))
+            word = builder.or_(word, shifted)
+        return word
+
+    return types.int64(x, start, limits, first), generate
+
+
+@intrinsic
+def count_differing(
+    _context: Any,
+    weights: Any,
+    first: Any,
+    words: Any,
+    start: Any,
+    counts: Any,
+    at: Any,
+    number: Any,
+) -> Any:
+    """Note in how many bits an input differs from each of eight filters, in `counts` from `at` on.
 
     The filters' words lie in `weights` from `first` on, word by word, the input's `number` words in
-    `words` from `start` on; both arrays are int64, of one dimension.
+    `words` from `start` on. All arrays have one dimension.
     """
-    counts = types.UniTuple(types.int32, LANES)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Value:  # noqa: ANN401
-        (filters, image), (begin, at) = arguments[0::2][:2], arguments[1::2][:2]
-        kinds = signature.args[0::2][:2]
-        data = [
-            context.make_array(kind)(context, builder, array).data
-            for kind, array in zip(kinds, (filters, image), strict=True)
-        ]
-        rows = builder.bitcast(builder.gep(data[0], [begin]), VECTOR.as_pointer())
-        total = _Counter(builder, rows, builder.gep(data[1], [at])).count(arguments[4])
-        total = builder.trunc(total, ir.VectorType(INT, LANES))
-        numbers = [builder.extract_element(total, INT(lane)) for lane in range(LANES)]
-        return context.make_tuple(builder, signature.return_type, numbers)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Value:
+        filters, image, out = _places(context, builder, signature.args, arguments)
+        rows = builder.bitcast(filters, VECTOR.as_pointer())
+        total = _Counter(builder, rows, image).count(arguments[-1])
+        kind = ir.VectorType(INT, LANES)
+        place = builder.bitcast(out, kind.as_pointer())
+        builder.store(builder.trunc(total, kind), place, align=4)
+        return context.get_dummy_value()
 
-    return counts(weights, first, words, start, number), generate
+    return types.void(weights, first, words, start, counts, at, number), generate
+
+
+def _places(context: Any, builder: Any, kinds: Any, arguments: Any) -> list[Value]:
+    """Addresses in arrays, each followed by an index."""
+    found = []
+    for kind, array, index in zip(kinds[0::2], arguments[0::2], arguments[1::2], strict=False):
+        data = context.make_array(kind)(context, builder, array).data
+        found.append(builder.gep(data, [index]))
+    return found
 
 
 class _Counter:
     """The instructions that count for eight filters at once."""
 
-    def __init__(self, builder: Any, rows: Value, words: Value) -> None:  # noqa: ANN401
+    def __init__(self, builder: Any, rows: Value, words: Value) -> None:
         self.builder, self.rows, self.words = builder, rows, words
         module = builder.module
         kind = ir.FunctionType(VECTOR, [VECTOR])
@@ -131,59 +162,70 @@ class _Counter:
 
 
 @njit(cache=True)
-def _chunks(rows: int) -> int:
-    return (rows + ROWS - 1) // ROWS
+def _tasks(words: Words, weights: Words) -> int:
+    return (len(words) + ROWS - 1) // ROWS * (len(weights) // GROUPS)
 
 
 @njit(cache=True)
-def _floats_of_task(
-    task: int, words: Words, weights: Words, size: int, factors: Floats, shifts: Floats, out: Floats
+def _count(
+    task: int, words: Words, rows: int, weights: Words, length: int, counts: Whole
+) -> tuple[int, int, int]:
+    """Fill counts (ROWS 64,) of a task; which word of the output it is, and of which rows."""
+    chunks = (rows + ROWS - 1) // ROWS
+    word, start = task // chunks, task % chunks * ROWS
+    end = min(rows, start + ROWS)
+    for group in range(GROUPS):
+        first = (word * GROUPS + group) * LANES * length
+        for row in range(start, end):
+            at = (row - start) * BITS + group * LANES
+            count_differing(weights, first, words, row * length, counts, at, length)
+    return word, start, end
+
+
+@njit(cache=True)
+def _finish_floats(
+    found: tuple[int, int, int],
+    counts: Whole,
+    size: int,
+    factors: Floats,
+    shifts: Floats,
+    out: Floats,
 ) -> None:
-    rows, length = words.shape
-    filters = out.shape[1]
-    chunk = task % _chunks(rows)
-    flat, filters_flat = words.reshape(-1), weights.reshape(-1)
-    for group in range(task // _chunks(rows) * GROUPS, (task // _chunks(rows) + 1) * GROUPS):
-        first = group * LANES
-        for row in range(chunk * ROWS, min(rows, (chunk + 1) * ROWS)):
-            counts = differing(filters_flat, first * length, flat, row * length, length)
-            if first + LANES <= filters:
-                for lane in range(LANES):
-                    value = np.float32(np.int32(size - 2 * counts[lane]))
-                    out[row, first + lane] = value * factors[first + lane] + shifts[first + lane]
-            else:
-                for lane in range(filters - first):
-                    value = np.float32(np.int32(size - 2 * counts[lane]))
-                    out[row, first + lane] = value * factors[first + lane] + shifts[first + lane]
+    word, start, end = found
+    first = word * BITS
+    for row in range(start, end):
+        at = (row - start) * BITS
+        for i in range(min(BITS, out.shape[1] - first)):
+            value = np.float32(np.int32(size) - np.int32(2) * counts[at + i])
+            out[row, first + i] = value * factors[first + i] + shifts[first + i]
 
 
 @njit(cache=True)
-def _bits_of_task(task: int, words: Words, weights: Words, limits: Whole, out: Bytes) -> None:
-    rows, length = words.shape
-    chunk = task % _chunks(rows)
-    flat, filters_flat = words.reshape(-1), weights.reshape(-1)
-    for group in range(task // _chunks(rows) * GROUPS, (task // _chunks(rows) + 1) * GROUPS):
-        first = group * LANES
-        for row in range(chunk * ROWS, min(rows, (chunk + 1) * ROWS)):
-            counts = differing(filters_flat, first * length, flat, row * length, length)
-            limit = limits[row % len(limits)]
-            byte = 0
-            for lane in range(LANES):
-                byte |= (counts[lane] <= limit[first + lane]) << lane
-            out[row, group] = byte
+def _finish_bits(
+    found: tuple[int, int, int], counts: Whole, limits: Whole, flips: Words, out: Words
+) -> None:
+    word, start, end = found
+    for row in range(start, end):
+        position = row % len(flips)
+        limit = (position * out.shape[1] + word) * BITS
+        few = at_least(limits, limit, counts, (row - start) * BITS)
+        out[row, word] = few ^ flips[position, word]
 
 
 @njit(cache=True)
 def floats_alone(
     words: Words, weights: Words, size: int, factors: Floats, shifts: Floats, out: Floats
 ) -> None:
-    """Fill maps (N, F, P) with sums of signs times factors (F,) plus shifts (F,).
+    """Fill rows (M, F) with sums of signs times factors (F,) plus shifts (F,).
 
-    `words` (N P, K) are rows of inputs, `weights` (filters / 8, K, 8) those of filters; `size` is
+    `words` (M, K) are rows of inputs, `weights` (filters / 8, K, 8) those of filters; `size` is
     how many signs there are in a row.
     """
-    for task in range(_chunks(len(words)) * (len(weights) // GROUPS)):
-        _floats_of_task(task, words, weights, size, factors, shifts, out)
+    counts, (rows, length) = np.empty(ROWS * BITS, np.int32), words.shape
+    flat, filters = words.reshape(-1), weights.reshape(-1)
+    for task in range(_tasks(words, weights)):
+        found = _count(task, flat, rows, filters, length, counts)
+        _finish_floats(found, counts, size, factors, shifts, out)
 
 
 @njit(cache=True, parallel=True)
@@ -191,22 +233,53 @@ def floats_together(
     words: Words, weights: Words, size: int, factors: Floats, shifts: Floats, out: Floats
 ) -> None:
     """`floats_alone` on numba's threads."""
-    for task in prange(_chunks(len(words)) * (len(weights) // GROUPS)):
-        _floats_of_task(task, words, weights, size, factors, shifts, out)
+    rows, length = words.shape
+    flat, filters = words.reshape(-1), weights.reshape(-1)
+    for task in prange(_tasks(words, weights)):
+        counts = np.empty(ROWS * BITS, np.int32)
+        found = _count(task, flat, rows, filters, length, counts)
+        _finish_floats(found, counts, size, factors, shifts, out)
 
 
 @njit(cache=True)
-def bits_alone(words: Words, weights: Words, limits: Whole, out: Bytes) -> None:
-    """Fill rows of bits (M, filters / 8): one where a row of inputs differs in few enough places.
+def bits_alone(words: Words, weights: Words, limits: Whole, flips: Words, out: Words) -> None:
+    """Fill rows of words (M, filters / 64): ones where inputs differ in few enough places.
 
-    `limits` (P, filters) say how many are few, position by position; a single row is for all.
+    `limits` (P, filters) say how many are few, position by position; a single row is for all. Where
+    `flips` (P, filters / 64) have ones, bits are turned round.
     """
-    for task in range(_chunks(len(words)) * (len(weights) // GROUPS)):
-        _bits_of_task(task, words, weights, limits, out)
+    counts, (rows, length) = np.empty(ROWS * BITS, np.int32), words.shape
+    flat, filters, flat_limits = words.reshape(-1), weights.reshape(-1), limits.reshape(-1)
+    for task in range(_tasks(words, weights)):
+        found = _count(task, flat, rows, filters, length, counts)
+        _finish_bits(found, counts, flat_limits, flips, out)
 
 
 @njit(cache=True, parallel=True)
-def bits_together(words: Words, weights: Words, limits: Whole, out: Bytes) -> None:
+def bits_together(words: Words, weights: Words, limits: Whole, flips: Words, out: Words) -> None:
     """`bits_alone` on numba's threads."""
-    for task in prange(_chunks(len(words)) * (len(weights) // GROUPS)):
-        _bits_of_task(task, words, weights, limits, out)
+    rows, length = words.shape
+    flat, filters, flat_limits = words.reshape(-1), weights.reshape(-1), limits.reshape(-1)
+    for task in prange(_tasks(words, weights)):
+        counts = np.empty(ROWS * BITS, np.int32)
+        found = _count(task, flat, rows, filters, length, counts)
+        _finish_bits(found, counts, flat_limits, flips, out)
+
+
+@njit(cache=True)
+def pack_rows(x: Floats, limits: Floats, words: Words) -> None:
+    """Fill words (M, K) with rows (M, C): channel 64 k + b is bit b of word k.
+
+    A bit is one where the float is at least its channel's limit (C,); bits beyond the channels are
+    zero.
+    """
+    rows, channels = x.shape
+    flat = x.reshape(-1)
+    for row in range(rows):
+        for word in range(channels // BITS):
+            words[row, word] = at_least(flat, row * channels + word * BITS, limits, word * BITS)
+        left = np.int64(0)
+        for channel in range(channels // BITS * BITS, channels):
+            left |= np.int64(x[row, channel] >= limits[channel]) << np.int64(channel % BITS)
+        if channels % BITS:
+            words[row, channels // BITS] = left

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryConv2d, BinaryLayer
-from labsupport.network.cost import Cost
-from labsupport.runtimes.packed import kernel, moves
-from labsupport.runtimes.packed.kernel import BITS, Words
-from labsupport.runtimes.packed.words import (
-    dense,
-    interleaved,
-    pack_maps,
-    rows_of_words,
-    undense,
-    words_for,
-)
+from labsupport.runtimes.packed import moves
+from labsupport.runtimes.packed.kernel import Words
+from labsupport.runtimes.packed.prepared import Prepared
+from labsupport.runtimes.packed.words import dense, interleaved, rows_of_words, undense
 
 Pair = tuple[int, int]
 
@@ -53,26 +44,7 @@ class Window:
         return down, across
 
 
-class Pack(nn.Module):
-    """Signs of maps (N, C, H, W) or rows (N, C) as words, int64 (N, H, W, K) or (N, K)."""
-
-    def __init__(self, name: str, channels: int) -> None:
-        super().__init__()
-        self.name, self.channels = name, channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The words. Raises LabError for another number of channels, and what are no floats."""
-        if x.shape[1] != self.channels or not x.is_floating_point():
-            problem = f"layer {self.name} gets {x.shape[1]} channels of {x.dtype}"
-            raise LabError(problem, f"give floats of {self.channels}")
-        return pack_maps(x.detach() if x.requires_grad else x)
-
-    def forward_cost(self, _x: Tensor, _output: Tensor) -> Cost:
-        """Nothing is multiplied or added."""
-        return Cost()
-
-
-class PackedLayer(nn.Module):
+class PackedLayer(Prepared):
     """A product of packed signs; what becomes of its sums is the matter of its kinds.
 
     `positions` is how many positions of maps a linear layer sees, each packed by itself. `window`
@@ -80,6 +52,7 @@ class PackedLayer(nn.Module):
     """
 
     bits: Tensor
+    made = ("words", "around")
     activation_bits = 1.0
 
     def __init__(self, layer: BinaryLayer, positions: int = 1) -> None:
@@ -88,16 +61,6 @@ class PackedLayer(nn.Module):
         self.shape = tuple(layer.weight.shape)
         self.window = window_of(layer) if isinstance(layer, BinaryConv2d) else None
         self.register_buffer("bits", dense(layer.weight))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but what is made of the bits."""
-        return {name: value for name, value in vars(self).items() if name not in self.made}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.prepare()
-
-    made: tuple[str, ...] = ("words", "around")
 
     def prepare(self) -> None:
         """Make words of the bits, in the order of the kernel."""
@@ -160,11 +123,6 @@ class PackedLayer(nn.Module):
         """How many numbers besides weights there are."""
         return sum(b.numel() for n, b in self.named_buffers() if n != "bits")
 
-    @property
-    def made_bytes(self) -> int:
-        """Bytes of what is made of the bits."""
-        return sum(getattr(self, name).nbytes for name in self.made)
-
     def binary_ops(self, x: Tensor) -> int:
         """Multiply-accumulates of signs for packed inputs."""
         sides = self.window.sides(x.shape[1], x.shape[2]) if self.window else (1, 1)
@@ -175,114 +133,8 @@ class PackedLayer(nn.Module):
         return f"{self.name}, {self.shape}"
 
 
-class FloatsFromBits(PackedLayer):
-    """Packed signs to floats: sums times a factor of each filter, plus a bias."""
-
-    factors: Tensor
-    bias: Tensor | None
-    made = ("words", "around", "scales", "shifts")
-
-    def __init__(self, layer: BinaryLayer, positions: int = 1) -> None:
-        super().__init__(layer, positions)
-        self.register_buffer("factors", layer.alpha.detach().clone())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Factors and biases as the kernel reads them."""
-        super().prepare()
-        self.scales = self.factors.numpy()
-        self.shifts = np.zeros_like(self.scales) if self.bias is None else self.bias.numpy()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Words (N, H, W, K) to maps (N, filters, H', W'); or rows (N, K) to rows (N, filters).
-
-        Raises LabError as `rows` does.
-        """
-        rows, sides = self.rows(x)
-        out = np.empty((len(rows), self.shape[0]), np.float32)
-        run = kernel.floats_alone if self.threads == 1 else _together(kernel.floats_together, self)
-        run(rows, self.words, self.size, self.scales, self.shifts, out)
-        sums = torch.from_numpy(out)
-        if self.window is None:
-            return sums
-        return sums.view(len(x), *sides, -1).permute(0, 3, 1, 2).contiguous()
-
-    def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
-        """Binary operations, and an addition for each bias."""
-        additions = 0 if self.bias is None else output.numel()
-        return Cost(binary_ops=self.binary_ops(x), additions=additions)
-
-
-class BitsFromBits(PackedLayer):
-    """Packed signs to packed signs: sums are compared with limits, and maybe pooled.
-
-    `limits` (P, filters) say up to how many differing signs a bit is one, for each position of what
-    comes out or for all of them; `flips` (P, filters) which bits are then turned round. A pool is a
-    maximum over windows that do not overlap.
-    """
-
-    limits: Tensor
-    flips: Tensor
-    made = ("words", "around", "table", "turned")
-
-    def __init__(
-        self, layer: BinaryLayer, limits: Tensor, flips: Tensor, pool: Pair, positions: int = 1
-    ) -> None:
-        super().__init__(layer, positions)
-        fits = self.size < 2**15
-        self.register_buffer("limits", limits.to(torch.int16 if fits else torch.int32))
-        self.register_buffer("flips", dense(torch.where(flips, 1, -1)))
-        self.pool = pool
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Limits and flips as the kernels read them, none for the filters that fill a word."""
-        super().prepare()
-        filters = self.shape[0]
-        limits = np.pad(self.limits.numpy(), [(0, 0), (0, -filters % BITS)], constant_values=-1)
-        self.table = limits.astype(np.int32)
-        self.turned = rows_of_words(undense(self.flips, (len(limits), filters)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Words (N, H, W, K) to words (N, H', W', K'); or rows (N, K) to rows.
-
-        Raises LabError as `rows` does.
-        """
-        rows, sides = self.rows(x)
-        bits = np.empty((len(rows), words_for(self.shape[0]) * 8), np.uint8)
-        run = kernel.bits_alone if self.threads == 1 else _together(kernel.bits_together, self)
-        run(rows, self.words, self.table_of(sides), bits)
-        maps = bits.view("<i8").reshape(len(x), *sides, -1)
-        down, across = (side // of for side, of in zip(sides, self.pool, strict=True))
-        out = np.empty((len(x), down, across, maps.shape[-1]), np.int64)
-        moves.pool_bits(maps, self.pool, self.turned, out)
-        return torch.from_numpy(out if self.window else out.reshape(len(x), -1))
-
-    def table_of(self, sides: Pair) -> Words:
-        """The limits of each position before the pool: those of the position that it ends in."""
-        if len(self.table) == 1:
-            return self.table
-        down, across = (side // of for side, of in zip(sides, self.pool, strict=True))
-        maps = self.table.reshape(down, across, -1)
-        wide = maps.repeat(self.pool[0], axis=0).repeat(self.pool[1], axis=1)
-        rest = [(0, side - of) for side, of in zip(sides, wide.shape[:2], strict=True)]
-        table: Words = np.pad(wide, [*rest, (0, 0)], mode="edge").reshape(math.prod(sides), -1)
-        return table
-
-    def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
-        """Binary operations; comparisons are free, as a batch norm's are."""
-        return Cost(binary_ops=self.binary_ops(x))
-
-
 def window_of(layer: BinaryConv2d) -> Window:
     """What a binary convolution's filters see."""
     height, width = layer.weight.shape[2:]
     left, right, top, bottom = layer.pads
     return Window((height, width), layer.stride, layer.dilation, (left, right, top, bottom))
-
-
-def _together(run: Any, layer: PackedLayer) -> Any:  # noqa: ANN401  (numba's functions)
-    """A kernel on the threads of a layer, as far as there are any."""
-    numba.set_num_threads(min(layer.threads, numba.config.NUMBA_NUM_THREADS))
-    return run

@@ -13,8 +13,17 @@ from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryLayer, binary_layers
 from labsupport.network.tracing import called, shape_of, trace
 from labsupport.runtimes.packed.floats import RealInputs, Scaled
-from labsupport.runtimes.packed.folding import Chain, chain_from, limits
-from labsupport.runtimes.packed.layers import BitsFromBits, FloatsFromBits, Pack, PackedLayer
+from labsupport.runtimes.packed.folding import (
+    Chain,
+    chain_before,
+    chain_from,
+    limits,
+    limits_before,
+)
+from labsupport.runtimes.packed.layers import PackedLayer
+from labsupport.runtimes.packed.packing import Pack
+from labsupport.runtimes.packed.prepared import Prepared
+from labsupport.runtimes.packed.sums import BitsFromBits, FloatsFromBits
 from labsupport.runtimes.runtime import Runtime, Torch
 
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout2d)  # when nothing is trained
@@ -35,7 +44,7 @@ class Packed(Torch):
 
     def resident_bytes(self, network: nn.Module) -> int:
         """Bytes of the file's bits, of the words made of them, and of what stays in floats."""
-        made = (m.made_bytes for m in network.modules() if isinstance(m, PackedLayer | RealInputs))
+        made = (m.made_bytes for m in network.modules() if isinstance(m, Prepared))
         return super().resident_bytes(network) + sum(made)
 
 
@@ -147,9 +156,16 @@ def _add(body: fx.GraphModule, layer: nn.Module) -> str:
 
 
 def _insert_pack(body: fx.GraphModule, node: fx.Node, layer: BinaryLayer) -> None:
-    x, name = node.all_input_nodes[0], _add(body, Pack(layer.name, layer.weight.shape[1]))
+    """Let a layer read words of what the first call of the chain before it reads."""
+    before = chain_before(body, node)
+    x = before[0].all_input_nodes[0] if before else node.all_input_nodes[0]
+    modules = [called(body, of) for of in before]
+    found = limits_before(modules, shape_of(x)) if before else ()
+    name = _add(body, Pack(layer.name, layer.weight.shape[1], *found))
     with body.graph.inserting_before(node):
-        node.replace_input_with(x, body.graph.call_module(name, (x,)))
+        node.replace_input_with(node.all_input_nodes[0], body.graph.call_module(name, (x,)))
+    for of in reversed(before):
+        body.graph.erase_node(of)
 
 
 def _skip(body: fx.GraphModule, node: fx.Node, chain: Chain) -> None:

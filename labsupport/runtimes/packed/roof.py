@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-from numba.core import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from labsupport.runtimes.packed.kernel import Words
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def popcount(_context: Any, word: types.Type) -> Any:  # noqa: ANN401
+@intrinsic
+def popcount(_context: Any, word: Any) -> Any:  # noqa: ANN401
     """The ones of an int64."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:  # noqa: ANN401

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labsupport.runtimes.packed import moves
+from labsupport.runtimes.packed import kernel, moves
 from labsupport.runtimes.packed.kernel import BITS, LANES, Words
 
 Bits = NDArray[np.bool_]
@@ -50,15 +50,18 @@ def interleaved(rows: Words) -> Words:
     return np.ascontiguousarray(padded.reshape(-1, LANES, rows.shape[1]).transpose(0, 2, 1))
 
 
-def pack_maps(x: Tensor) -> Tensor:
-    """Signs of maps (N, C, H, W) as words (N, H, W, K), or of rows (N, C) as words (N, K)."""
+def pack_maps(x: Tensor, limits: NDArray[np.float32]) -> Tensor:
+    """Maps (N, C, H, W) as words (N, H, W, K), or rows (N, C) as words (N, K).
+
+    A bit is one where a float is at least the limit (C,) of its channel.
+    """
     images, channels, *sides = x.shape
     words = np.empty((images, *sides, words_for(channels)), np.int64)
     by_position = x if x.dim() == 2 else x.movedim(1, -1)  # so channels-last maps lie in memory
     if by_position.is_contiguous():
         rows = by_position.numpy().reshape(-1, channels)
-        moves.pack_rows(rows, words.reshape(-1, words.shape[-1]))
+        kernel.pack_rows(rows, limits, words.reshape(-1, words.shape[-1]))
     else:
         planes = x.contiguous().numpy().reshape(images, channels, -1)
-        moves.pack_signs(planes, words.reshape(images, -1, words.shape[-1]))
+        moves.pack_planes(planes, limits, words.reshape(images, -1, words.shape[-1]))
     return torch.from_numpy(words)
