@@ -87,9 +87,12 @@ def limits_before(modules: Sequence[nn.Module], shape: Size) -> tuple[Tensor, Te
         middle = (low + high).div(2, rounding_mode="floor")
         alike = signs(middle) == lowest
         low, high = torch.where(alike, middle, low), torch.where(alike, high, middle)
-    return tuple(
-        of.flatten(2)[0, :, 0] if of.dim() > 2 else of[0] for of in (_float_at(high), lowest)
-    )
+    return _by_channel(_float_at(high)), _by_channel(lowest)
+
+
+def _by_channel(maps: Tensor) -> Tensor:
+    """The first position of maps (1, C, H, W), or a row (1, C): (C,)."""
+    return maps.flatten(2)[0, :, 0] if maps.dim() > 2 else maps[0]
 
 
 def limits(layer: BinaryLayer, chain: Chain, shape: Size) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ class PackedLayer(Prepared):
     """
 
     bits: Tensor
-    made = ("words", "around")
+    made: tuple[str, ...] = ("words", "around")
     activation_bits = 1.0
 
     def __init__(self, layer: BinaryLayer, positions: int = 1) -> None:

@@ -159,8 +159,9 @@ def _insert_pack(body: fx.GraphModule, node: fx.Node, layer: BinaryLayer) -> Non
     """Let a layer read words of what the first call of the chain before it reads."""
     before = chain_before(body, node)
     x = before[0].all_input_nodes[0] if before else node.all_input_nodes[0]
-    modules = [called(body, of) for of in before]
-    found = limits_before(modules, shape_of(x)) if before else ()
+    modules, shape = [cast(nn.Module, called(body, of)) for of in before], shape_of(x)
+    assert shape is not None
+    found = limits_before(modules, shape) if before else ()
     name = _add(body, Pack(layer.name, layer.weight.shape[1], *found))
     with body.graph.inserting_before(node):
         node.replace_input_with(node.all_input_nodes[0], body.graph.call_module(name, (x,)))
