@@ -3,7 +3,11 @@
 import matplotlib
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
+# A busy machine must not fail a test by its clock.
+settings.register_profile("course", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("course")
 matplotlib.use("agg")  # here only: kernels that a test starts draw inline, as for a reader
 
 

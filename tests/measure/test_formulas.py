@@ -47,7 +47,7 @@ def test_without_bias_there_is_a_parameter_less_per_output():
     assert linear_parameters(7, 5) - linear_parameters(7, 5, bias=False) == 5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(case=convolutions)
 def test_convolutions_agree_with_torch(case):
     groups, size = case["groups"], case["size"]

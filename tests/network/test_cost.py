@@ -47,7 +47,7 @@ def test_costs_add_and_scale_kind_by_kind():
     assert one + Cost() == one
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     side=st.integers(4, 12),
     channels=st.integers(1, 3),
@@ -230,7 +230,7 @@ def test_masks_are_part_of_the_layer_whose_weights_they_make():
     ]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(batch_size=st.integers(1, 9))
 def test_the_mean_over_a_split_is_that_of_one_image_where_all_cost_the_same(batch_size):
     net, images = mixed().train(), split()

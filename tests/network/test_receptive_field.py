@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_nets import NETS, Excited
 from torch import nn
@@ -16,7 +16,6 @@ def last(model, shape=(1, 40, 40)):
     return receptive_fields(model, shape).iloc[-1]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.sampled_from([1, 3, 5]))
 def test_equal_kernels_in_a_row_see_one_plus_their_reach(layers, kernel):
     row = last(nn.Sequential(*[nn.Conv2d(1, 1, kernel) for _ in range(layers)]))
@@ -46,7 +45,6 @@ layers = st.builds(
 pools = st.integers(1, 3).map(nn.AvgPool2d)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(layers, pools), min_size=1, max_size=3))
 def test_the_field_is_where_the_gradient_is(stack):
     model, shape = nn.Sequential(*stack).double(), (1, 48, 48)

@@ -213,7 +213,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(about=st.dictionaries(st.text(), values))
 def test_what_is_said_about_a_network_comes_back(tmp_path_factory, about):
     path = tmp_path_factory.getbasetemp() / "about"
@@ -229,7 +229,7 @@ def whole(folder):
     return (folder / "networks" / "pruned").read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_file_with_one_wrong_byte_is_refused(whole, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "flipped"

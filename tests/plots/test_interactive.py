@@ -71,7 +71,7 @@ def cheapest_best(table, budget=math.inf):
     return min(rows)[-1]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(ROW, min_size=1, max_size=12))
 def test_in_words_it_is_the_cheapest_of_the_best_on_validation_data(rows):
     table = made(rows)

@@ -24,7 +24,7 @@ def spatial_of(conv, image, granularity, p, seed=0):
     return network, layer.mask
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     granularity=st.sampled_from(Granularity),
     p=st.sampled_from([2, 3, 4]),

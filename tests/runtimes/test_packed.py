@@ -65,7 +65,7 @@ def of_kind(network, kind):
     return [module for module in network.modules() if isinstance(module, kind)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     channels=st.sampled_from([1, 3, 64, 65, 130]),
     filters=st.sampled_from([1, 8, 13, 64, 70]),
@@ -88,7 +88,7 @@ def test_a_convolution(channels, filters, kernel, stride, padding, dilation, bia
     assert torch.equal(answers(packed, by_pixel), answers(network, by_pixel))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     features=st.integers(1, 200),
     outputs=st.integers(1, 140),
@@ -142,7 +142,7 @@ def test_limits_are_where_the_float_layers_change_their_sign():
     assert 0 < flips.sum() < 40
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 50), size=st.sampled_from([1e-3, 1.0, 1e6]))
 def test_norms_before_packing_are_limits_of_floats(seed, size):
     network = binary(nn.Sequential(*(nn.Linear(70, 70) for _ in range(3))), XNOR_WITHOUT_K, seed)

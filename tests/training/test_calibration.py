@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from labsupport.core.errors import LabError
@@ -14,7 +14,6 @@ def answers(sure, classes=4):
     return torch.stack([sure, *[rest] * (classes - 1)], 1).log()
 
 
-@settings(deadline=None)
 @given(st.floats(0.3, 0.99), st.integers(0, 40))
 def test_of_one_confidence_it_is_the_distance_from_the_accuracy(sure, right):
     labels = (torch.arange(40) >= right).long()
@@ -22,7 +21,6 @@ def test_of_one_confidence_it_is_the_distance_from_the_accuracy(sure, right):
     assert error == pytest.approx(abs(sure - right / 40))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.3, 0.99), st.booleans()), min_size=1), st.integers(1, 20))
 def test_it_is_the_sum_over_bins_by_hand(images, bins):
     # On the border of two bins the last digit of a softmax would decide.

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labsupport.core.errors import LabError
@@ -24,7 +24,6 @@ def rates(schedule, steps, lrs=(0.1,)):
     return torch.tensor(seen, dtype=torch.float64)
 
 
-@settings(deadline=None)  # the first optimizer imports much
 @given(st.integers(1, 20), st.integers(1, 6))
 def test_cyclic_rates_are_those_of_huang(length, cycles):
     """Equation 2, t from 1: lr / 2 (cos(pi mod(t - 1, ceil(T/M)) / ceil(T/M)) + 1)."""

@@ -39,7 +39,6 @@ def test_the_sign_of_zero_is_plus_one_and_gradients_pass_within_the_window(windo
     assert torch.equal(x.grad, gradients * (x.abs() <= window))
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 100), other=st.floats(0, 2))
 def test_no_factor_brings_signs_nearer_than_the_mean_magnitude(seed, other):
     weight = torch.randn(3, 7, generator=torch.Generator().manual_seed(seed))
@@ -95,7 +94,7 @@ def test_latent_weights_are_clipped_after_a_step_and_frozen_ones_are_left_alone(
     assert layer.weight.tolist() == [[-1.0, 0.5], [1.0, -1.0]]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.integers(1, 2),

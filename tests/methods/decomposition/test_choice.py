@@ -111,7 +111,7 @@ def made_table(layers):
 option = st.tuples(st.integers(1, 30), st.integers(0, 40))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(option, min_size=1, max_size=5), min_size=1, max_size=4), st.integers(1, 80)
 )

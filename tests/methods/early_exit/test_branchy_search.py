@@ -56,7 +56,7 @@ def outcome(net, split, thresholds):
     return exits, (logits.argmax(1) == split.y).double().mean().item()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tables(1, 8), st.sampled_from([0.0, 0.5, 0.75, 0.9, 1.0]))
 def test_with_one_branch_no_set_of_images_by_entropy_is_cheaper(rows, floor):
     net, split = made(rows, 1)
@@ -75,7 +75,7 @@ def test_with_one_branch_no_set_of_images_by_entropy_is_cheaper(rows, floor):
         assert thresholds == (0.0,)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables(2, 6), st.sampled_from([0.0, 0.6, 0.8, 1.0]))
 def test_with_two_branches_the_cheapest_of_all_choices_is_found(rows, floor):
     net, split = made(rows, 2)
@@ -95,7 +95,7 @@ def test_with_two_branches_the_cheapest_of_all_choices_is_found(rows, floor):
         assert thresholds == (0.0, 0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables(2, 8))
 def test_the_table_says_what_the_network_then_does(rows):
     net, split = made(rows, 2)
@@ -128,7 +128,7 @@ def test_a_floor_that_nothing_reaches_lets_none_leave():
     assert search_thresholds(net, split, floor=0.6)[0] == (0.0,)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables(2, 6))
 def test_the_front_is_what_no_choice_beats(rows):
     net, split = made(rows, 2)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_rules import same, snapshot, toy_images, toy_network, used
 from torch import nn
@@ -25,7 +25,6 @@ def trained():
     return fit(toy_network(), splits, Recipe(8, 32, 0.02)).model
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(3, 7), st.integers(3, 7), st.integers(1, 3), st.integers(0))
 def test_weights_on_pooled_maps_spread_over_the_maps_are_the_same_function(
     pool, height, width, channels, seed

@@ -3,7 +3,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_methods import IMAGE, toy_splits
 from made_rules import same, snapshot, toy_network, used
@@ -112,7 +112,6 @@ def test_weights_of_other_networks_and_of_none_have_no_mean():
         average([nn.Sequential(nn.Flatten(), nn.Linear(4, width)) for width in (2, 3)])
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=24, max_size=24), min_size=2, max_size=4))
 def test_disagreement_is_the_mean_over_pairs(answers):
     split = numbered(toy_splits().val)

@@ -16,7 +16,7 @@ def error(values, centroids):
     return np.square(values[:, None] - centroids).min(1).sum()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values=VALUES, number=st.integers(1, 5), start=st.sampled_from(sorted(STARTS)))
 def test_values_have_their_nearest_centroid_which_is_their_mean(values, number, start):
     centroids, codes = cluster(values, number, STARTS[start])
@@ -27,7 +27,7 @@ def test_values_have_their_nearest_centroid_which_is_their_mean(values, number, 
         assert values[codes == code].mean() == pytest.approx(centroid, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values=VALUES)
 def test_few_values_are_their_own_centroids(values):
     centroids, codes = cluster(values, len(values))

@@ -19,7 +19,6 @@ def drawn(size, kept, alphabet, seed=0):
     return rng.integers(1, alphabet, size) * (rng.random(size) < kept)
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(0, 300),
     kept=st.floats(0, 1),
@@ -33,7 +32,7 @@ def test_layers_come_back_one_after_another(size, kept, alphabet, width):
     assert (decode_layer(*readers, 20, 4) == other).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(size=st.integers(0, 300), kept=st.floats(0, 1), alphabet=st.integers(2, 33))
 def test_the_width_is_the_best(size, kept, alphabet):
     codes = drawn(size, kept, alphabet)

@@ -30,7 +30,7 @@ def layer_of(mask, ofmap=OFMAP, **options):
     return SpatialLayer({"conv": conv}, ofmap, mask)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     p=st.sampled_from([2, 3, 4]),
     granularity=st.sampled_from(Granularity),

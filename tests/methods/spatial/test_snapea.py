@@ -101,7 +101,7 @@ DRAWN = {
 }  # fmt: skip
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(**DRAWN)
 def test_a_layer_does_the_macs_of_a_loop_that_stops(**options):
     conv, norm, x = drawn(**options)
@@ -113,7 +113,7 @@ def test_a_layer_does_the_macs_of_a_loop_that_stops(**options):
     assert layer.forward_cost(x, y) == Cost(fp_macs=-undone)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(first=st.integers(1, 6), **DRAWN)
 def test_predicted_zeros_and_macs_are_those_of_a_loop(first, **options):
     conv, norm, x = drawn(**options)

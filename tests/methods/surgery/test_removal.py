@@ -57,7 +57,7 @@ def test_removed_in_two_steps_is_removed_in_one(name):
 
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 0.99))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_any_part_of_any_group_can_go(seed, share):
     net, shape = made("residual", seed)
     groups = prunable(channel_groups(net, shape))

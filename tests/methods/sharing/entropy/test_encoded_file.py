@@ -104,7 +104,7 @@ def test_a_fresh_process_reads_it(path):
 NUMBERS = st.sampled_from([st.integers(-1, 1), st.integers(-(2**20), 2**20), st.just(0)])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(NUMBERS.flatmap(lambda of: arrays.arrays(np.int64, (5, 4), elements=of)))
 def test_codes_of_any_size_come_back(tmp_path_factory, codes):
     path = tmp_path_factory.getbasetemp() / "codes.lsec"

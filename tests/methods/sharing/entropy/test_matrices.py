@@ -15,7 +15,7 @@ from labsupport.methods.sharing.entropy.matrices import (
 )
 from labsupport.methods.sharing.entropy.streams import Reader, Writer
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)
 SMALL, ANY = st.integers(-2, 2), st.integers(-(2**24), 2**24)
 MATRICES = st.sampled_from([SMALL, ANY]).flatmap(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from labsupport.methods.sharing.entropy.streams import Reader, Writer
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 PAIRS = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=300)
 
 
