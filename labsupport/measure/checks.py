@@ -85,7 +85,7 @@ def check_file(network: nn.Module, splits: Splits) -> None:
 def check_cost(network: nn.Module, splits: Splits) -> None:
     """All its work is known, and it is some."""
     found = mean_cost(network, splits.test.take(IMAGES))
-    work = found.fp_macs + found.int8_macs + found.binary_ops
+    work = found.fp_macs + found.int8_macs + found.binary_ops + found.additions
     assert 0 < work < math.inf, f"its cost is {found}"
 
 

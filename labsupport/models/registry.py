@@ -18,7 +18,9 @@ from torch import nn
 
 from labsupport.core.errors import LabError, summarize
 from labsupport.core.names import look_up
+from labsupport.models.airbench import airbench
 from labsupport.models.cnn import alexnet, lenet5, pooled_cnn, pruning_cnn, rules_cnn
+from labsupport.models.compact import compact, compact_cifar, compact_mnist
 from labsupport.models.mlp import lenet_300_100, mlp
 from labsupport.models.residual import resnet18
 from labsupport.models.tensornet import tensornet
@@ -34,11 +36,18 @@ BUILDERS: dict[str, Builder] = {
     "pooled_cnn": pooled_cnn,
     "alexnet": alexnet,
     "resnet18": resnet18,
+    "compact": compact,
+    "compact_mnist": compact_mnist,
+    "compact_cifar": compact_cifar,
+    "airbench": airbench,
     "tensornet": tensornet,
 }
 NAMES = tuple(BUILDERS)
 FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
-SMALLEST_SIDE = {"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4, "alexnet": 8, "tensornet": 4}
+SMALLEST_SIDE = {
+    **{"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4},
+    **{"alexnet": 8, "airbench": 9, "tensornet": 4},
+}
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,20 @@
-"""A batch norm in eval mode is a scale and a shift, which the layer before it can do."""
+"""Batch norms: in eval mode a scale and a shift, which the layer before can do; statistics anew."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from labsupport.core.errors import LabError
+from labsupport.data import Batched
+from labsupport.network.modes import evaluating
 
 
 def fold_norm(
@@ -19,3 +28,37 @@ def fold_norm(
     """
     statistics = (norm.running_mean, norm.running_var, norm.eps)
     return fuse_conv_bn_weights(weight, bias, *statistics, norm.weight, norm.bias)
+
+
+def recalibrated(model: nn.Module, split: Batched, batch_size: int = 1000) -> nn.Module:
+    """A copy whose batch norms have the statistics of a split, without augmentation.
+
+    For weights that no training has run with: means of weights (Izmailov et al. 2018, section
+    3.2), rounded ones. All else runs as in eval mode, and each module's own mode is kept. Raises
+    LabError for a split without images.
+    """
+    if not len(split):
+        raise LabError("there are no images to take statistics of", "give at least one")
+    copied = copy.deepcopy(model)
+    norms = [m for m in copied.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    with _averaging(norms), evaluating(copied), torch.no_grad():
+        for norm in norms:
+            norm.train()
+        for x, _ in split.batches(batch_size):
+            if len(x) > 1 or len(split) == 1:  # one image may have no variance
+                copied(x)
+    return copied
+
+
+@contextmanager
+def _averaging(norms: list[_BatchNorm]) -> Iterator[None]:
+    """From nothing, weigh all batches alike, which torch does where there is no momentum."""
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

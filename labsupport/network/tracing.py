@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError, summarize
 from labsupport.network.calls import example, is_leaf
+from labsupport.network.counting import HasCost
 from labsupport.network.modes import evaluating
 
 
@@ -60,9 +61,10 @@ def calls_of(model: nn.Module) -> fx.GraphModule:
 
 
 class _Tracer(fx.Tracer):
-    """Notes which modules a value comes from; a layer that holds weights itself is one call.
+    """Notes which modules a value comes from.
 
-    What else than its input a network could be given keeps its default.
+    A layer that holds weights itself, or says itself what it costs, is one call. What else than
+    its input a network could be given keeps its default.
     """
 
     def create_args_for_root(
@@ -84,7 +86,8 @@ class _Tracer(fx.Tracer):
         if super().is_leaf_module(m, module_qualified_name):
             return True
         holds_tensors = any(True for _ in (*m.parameters(), *m.buffers()))
-        return is_leaf(m) and (holds_tensors or m.__module__.startswith("torchvision."))
+        of_torchvision = m.__module__.startswith("torchvision.")
+        return is_leaf(m) and (holds_tensors or of_torchvision or isinstance(m, HasCost))
 
     def call_module(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -89,6 +89,23 @@ class ClaimDefinitions(_Strict):
     def profile_with_aims(self, lab: str, profile: str, dataset: str) -> str | None:
         """The profile, or None where its aims do not count, as it ran on another data set."""
         return profile if self.datasets_of(lab).get(profile) == dataset else None
+
+    def on_own_data(
+        self, lab: str, profile: str, parameters: Mapping[str, object]
+    ) -> dict[str, object]:
+        """The data set among a lab's parameters, if that is the one that its aims are for.
+
+        It may stand in for the profile's own, wherever it lies.
+        """
+        data = parameters.get("data")
+        own = self.profile_with_aims(lab, profile, short_name(str(data)))
+        return {"data": data} if own else {}
+
+
+def short_name(dataset: str) -> str:
+    """A data set's name without the folders of `csv:PATH` and `folder:PATH`, to be handed in."""
+    kind, colon, path = dataset.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else dataset
 
 
 def read_definitions(path: Path) -> ClaimDefinitions:

@@ -14,7 +14,7 @@ from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_write
 from labsupport.records.claim_table import ClaimTable, claim_frame
 from labsupport.records.claims import Claim, judge
-from labsupport.records.definitions import CLAIMS, read_definitions
+from labsupport.records.definitions import CLAIMS, read_definitions, short_name
 from labsupport.records.predictions import (
     PREDICTIONS,
     Prediction,
@@ -167,6 +167,14 @@ class Results:
         sides = pd.concat(means, axis="columns").swaplevel(axis="columns")
         return sides[[(column, side) for column in columns for side in tables]]
 
+    def with_reference(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """This run's rows and those of the reference's table `name`; the column `run` says whose.
+
+        For figures. Raises LabError as `reference` does.
+        """
+        sides = {"this run": frame, "reference": self.reference(name)}
+        return pd.concat(sides, names=["run"]).reset_index(0).reset_index(drop=True)
+
     def scorecards(self) -> pd.DataFrame:
         """All scorecards of this lab so far."""
         return as_frame(list(self._cards.values()))
@@ -183,9 +191,3 @@ class Results:
 def _key(card: Scorecard) -> Key:
     network = None if pd.isna(card.network) else card.network
     return card.method, card.variant, card.seed, network, card.dataset
-
-
-def short_name(dataset: str) -> str:
-    """A data set's name without the folders of `csv:PATH` and `folder:PATH`, to be handed in."""
-    kind, colon, path = dataset.partition(":")
-    return f"{kind}:{Path(path).name}" if colon else dataset

@@ -9,6 +9,7 @@ import pandas as pd
 
 from labsupport.core.errors import LabError
 from labsupport.core.files import atomic_folder
+from labsupport.records.definitions import CLAIMS, read_definitions
 from labsupport.records.tables import write_table
 from labsupport.runs.catalog import read_catalog
 from labsupport.runs.conditions import Conditions, mixture
@@ -26,7 +27,7 @@ def keep_reference(run: Path, course: Path) -> list[Path]:
     if {lab.status for lab in record.labs.values()} != {"done"}:
         remedy = f"finish it with `labs run --resume --name {record.name}`"
         raise LabError(f"the run {record.name} is not finished", remedy)
-    changed = ", ".join(_unlike_profile(record, course / "notebooks"))
+    changed = ", ".join(_unlike_profile(record, course))
     problems = [f"{changed} ran with other parameters than the profile's"] if changed else []
     remote = ", ".join(lab for lab, ran in record.conditions.items() if ran.scheduler)
     problems += [f"{remote} trained on machines that are not on record"] if remote else []
@@ -38,12 +39,14 @@ def keep_reference(run: Path, course: Path) -> list[Path]:
     return [_keep_lab(run, lab, ran, kept / lab) for lab, ran in record.conditions.items()]
 
 
-def _unlike_profile(record: RunRecord, notebooks: Path) -> list[str]:
+def _unlike_profile(record: RunRecord, course: Path) -> list[str]:
     """The labs whose parameters are not those of the run's profile as it is now."""
-    parameters = all_parameters(read_catalog(notebooks))
-    profile = load_profile(record.profile, notebooks / "profiles", parameters)
+    parameters = all_parameters(read_catalog(course / "notebooks"))
+    profile = load_profile(record.profile, course / "notebooks/profiles", parameters)
     now = {lab: profile.values(lab, parameters.get(lab, {})) for lab in record.labs}
-    return [lab for lab, ran in record.labs.items() if ran.parameters != now[lab]]
+    on_own_data = read_definitions(course / CLAIMS).on_own_data
+    ran = {lab: on_own_data(lab, record.profile, of.parameters) for lab, of in record.labs.items()}
+    return [lab for lab in now if now[lab] | ran[lab] != record.labs[lab].parameters]
 
 
 def _keep_lab(run: Path, lab: str, ran: Conditions, kept: Path) -> Path:

@@ -1,8 +1,10 @@
 """Training by recipe with selection on validation, evaluation, seeds, and a cache of networks."""
 
-from labsupport.training.augmentation import Augmentation, Crop, Flip, Shift
+from labsupport.training.augmentation import Affine, Augmentation, Crop, Flip, Shift
 from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
+from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
+from labsupport.training.fast import FasterShifts, fast_recipe
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
     CrossEntropy,
@@ -20,6 +22,7 @@ from labsupport.training.snapshots import Snapshots, snapshots
 __all__ = [
     "SGD",
     "AdamW",
+    "Affine",
     "Augmentation",
     "Constant",
     "Crop",
@@ -27,6 +30,7 @@ __all__ = [
     "Cyclic",
     "Derived",
     "Evaluation",
+    "FasterShifts",
     "Flip",
     "InBfloat16",
     "Job",
@@ -40,6 +44,8 @@ __all__ = [
     "Trained",
     "derive",
     "evaluate",
+    "expected_calibration_error",
+    "fast_recipe",
     "fit",
     "fit_jobs",
     "fit_or_load",
@@ -48,6 +54,7 @@ __all__ = [
     "no_bias_decay",
     "over_seeds",
     "predict",
+    "reliability",
     "snapshots",
     "train_epoch",
     "train_or_load",

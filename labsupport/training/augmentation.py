@@ -6,13 +6,14 @@ many images of the same shape. Nothing here loops over images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import affine_grid, grid_sample, pad
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
@@ -74,6 +75,36 @@ class Shift:
         """Images (N, C, H, W), each moved by one of the shifts in `shifts(pixels)`."""
         _check_shift(x, self.pixels)
         return _cut_out(pad(x, (self.pixels,) * 4, mode="replicate"), self.pixels, generator)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Turns each image by up to `degrees`, and resizes it by a share of up to `scale`.
+
+    About its center, either way with equal chance; border pixels fill what is bared.
+    Raises LabError for a number below 0, and for more than half a turn.
+    """
+
+    degrees: float = 10.0
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.degrees <= 180 or not 0 <= self.scale < math.inf:
+            problem = f"turning by {self.degrees} degrees, resizing by {self.scale}"
+            raise LabError(problem, "give 0 to 180 degrees, and a share from 0")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (N, C, H, W), each turned and resized by numbers of its own."""
+        draw = torch.rand(2, len(x), generator=generator, device=generator.device).to(x.device)
+        angle, size = 2 * draw - 1
+        angle, size = angle * math.radians(self.degrees), (1 + self.scale) ** size
+        cosine, sine = angle.cos() / size, angle.sin() / size
+        squeeze = x.shape[-2] / x.shape[-1]  # a grid counts both sides as 2 long
+        none = torch.zeros_like(angle)
+        across = torch.stack([cosine, -sine * squeeze, none], 1)
+        down = torch.stack([sine / squeeze, cosine, none], 1)
+        grid = affine_grid(torch.stack([across, down], 1), list(x.shape), align_corners=False)
+        return grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def shifted(x: Tensor, down: int, right: int) -> Tensor:

@@ -39,11 +39,14 @@ class Snapshots:
 def snapshots(model: nn.Module, splits: Splits[Any], recipe: Recipe, seed: int) -> nn.ModuleList:
     """The networks at the ends of the cycles of a training, for `derive` to keep.
 
-    Raises LabError for a recipe whose schedule has no cycles.
+    Raises LabError for a recipe whose schedule has no cycles, or whose epochs they do not divide.
     """
     if not isinstance(recipe.schedule, Cyclic):
         problem = f"a {type(recipe.schedule).__name__} schedule has no cycles"
         raise LabError(problem, "take Cyclic(cycles)")
+    if recipe.epochs % recipe.schedule.cycles:
+        problem = f"{recipe.schedule.cycles} cycles in {recipe.epochs} epochs"
+        raise LabError(problem, "train a whole number of epochs in each cycle")
     kept = Snapshots(recipe.schedule.ends(recipe.steps(len(splits.train))))
     fit(model, splits, recipe, seed, after_step=kept)
     return nn.ModuleList(kept.models)

@@ -1,4 +1,4 @@
-"""Layers as later labs make them: integers of 8 bits, packed bits, several networks as one."""
+"""Layers as later labs make them: integers of 8 bits, packed bits."""
 
 import torch
 from torch import nn
@@ -57,17 +57,6 @@ class PackedLinear(nn.Module):
 
     def forward_cost(self, x, output):
         return Cost(binary_ops=len(x) * self.weight_count)
-
-
-class Ensemble(nn.Module):
-    """The mean of several networks' logits."""
-
-    def __init__(self, *networks):
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, x):
-        return torch.stack([network(x) for network in self.networks]).mean(0)
 
 
 def with_last_layer(model, make):

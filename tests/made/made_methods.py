@@ -10,21 +10,25 @@ from torch import nn
 from labsupport.core.randomness import seeded
 from labsupport.data import Splits
 from labsupport.methods import (
+    binary,
     decomposition,
     deep_compression,
     early_exit,
+    ensembles,
     pruning,
     quantization,
     sharing,
     spatial,
     surgery,
 )
-from labsupport.methods.distillation import SoftTargets, with_teacher
+from labsupport.methods.distillation import SoftTargets, learn_hint, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
 from labsupport.methods.sharing import entropy
+from labsupport.network.batch_norm import recalibrated
 from labsupport.network.cutting import cut_points
 from labsupport.network.fingerprint import fingerprint
+from labsupport.runtimes.packed import pack
 from labsupport.training import Recipe, fit
 
 IMAGE = (1, 8, 8)
@@ -109,6 +113,27 @@ def decompose(model, how, kinds=(nn.Linear, nn.Conv2d)):
     return decomposition.decompose(model, layers)
 
 
+def bnn(model):
+    return binary.binarize(model, binary.BNN)
+
+
+def bwn(model):
+    return binary.binarize(model, binary.BWN)
+
+
+def xnor(model):
+    return binary.binarize(model, binary.XNOR)
+
+
+def packed(model):
+    """All layers binary, their signs packed."""
+    return pack(binary.binarize(model, binary.BNN_OF_SIGNS), IMAGE)
+
+
+def lab(model):
+    return binary.binarize(model, binary.LAB)
+
+
 def bfloat16(model):
     return quantization.in_half(model, torch.bfloat16)
 
@@ -152,6 +177,24 @@ def distill(model):
     return fit(model, replace(splits, train=train), BRIEF, objective=SoftTargets()).model
 
 
+def hint(model):
+    """An epoch in which the layer that can be cut first learns from a teacher drawn by chance."""
+    place, _ = _first_place(model)
+    teacher = toy_network(seed=2).eval()
+    return learn_hint(model, teacher, toy_splits(), BRIEF, guided=place, hint="2")
+
+
+def ensemble(model):
+    """With another network, drawn by chance."""
+    return ensembles.ensemble([model, toy_network(seed=2)])
+
+
+def average(model):
+    """The mean with a network that was trained on from it, its batch norms recalibrated."""
+    other = fit(model, toy_splits(), BRIEF).model
+    return recalibrated(ensembles.average([model, other]), toy_splits().train)
+
+
 def _first_place(model):
     place, shape = next(iter(cut_points(model, IMAGE).items()))
     return place, torch.Size(shape)
@@ -161,6 +204,9 @@ NETWORKS = {"sequential": toy_network, "residual": Residual}
 METHODS = {
     "prune": prune,
     "distill": distill,
+    "hint": hint,
+    "ensemble": ensemble,
+    "average": average,
     "branches": branches,
     "rules": rules,
     "spatialize": spatialize,
@@ -181,6 +227,11 @@ METHODS = {
     "cp": cp,
     "tucker": tucker,
     "tensor_train": tensor_train,
+    "bnn": bnn,
+    "bwn": bwn,
+    "xnor": xnor,
+    "lab": lab,
+    "packed": packed,
 }
 # Which methods a network may get next. Masks and codebooks go before surgery; what leaves early by
 # rules or multiplies sparse matrices is finished, but for its weights. Spatial layers come once,
@@ -189,17 +240,23 @@ WEIGHTS = ("magnitude", "without_masks", "sparse", "share", "hashed", "with_step
 FOLLOWERS = {
     "prune": tuple(METHODS),
     "distill": tuple(METHODS),
+    "ensemble": ("prune", "distill", "quantize", "average", *WEIGHTS),
     "without_masks": tuple(METHODS),
     "branches": ("prune", "distill", "quantize", *WEIGHTS),
     "rules": ("quantize", *WEIGHTS),
     "spatialize": ("prune", "distill", "branches", "rules", *WEIGHTS),
     "masks": ("prune", "distill", "branches", "rules", *WEIGHTS),
-    "magnitude": ("distill", "spatialize", "quantize", "svd", *WEIGHTS),
+    "magnitude": ("distill", "spatialize", "quantize", "svd", "xnor", *WEIGHTS),
     "sparse": ("without_masks",),
     "compressed": ("distill", "without_codebooks", "quantize"),
     "quantize": ("distill",),
     "quantized_integers": ("distill",),
     "bfloat16": (),
+    "bnn": ("distill",),
+    "bwn": ("distill", "quantize", *WEIGHTS),
+    "xnor": ("distill", "quantize", *WEIGHTS),
+    "lab": ("distill",),
+    "packed": (),
     "share": ("distill", "without_codebooks", "quantize", *WEIGHTS),
     "hashed": ("distill", "quantize", *WEIGHTS),
     "without_codebooks": tuple(METHODS),

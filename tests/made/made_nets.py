@@ -154,6 +154,7 @@ NETS = {
     "shuffled": (Shuffled, IMAGE),
     "excited": (Excited, IMAGE),
     "channels_last": (ChannelsLast, IMAGE),
+    "crelu": (lambda: build("compact", IMAGE, 3, block="crelu", layout="6 8 | 12"), IMAGE),
     "rules_cnn": (lambda: build("rules_cnn", IMAGE, 3), IMAGE),
     "mlp": (lambda: build("mlp", IMAGE, 3), IMAGE),
     "resnet10": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], 3), (3, 32, 32)),

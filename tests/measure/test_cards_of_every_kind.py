@@ -4,11 +4,12 @@ import math
 
 import pandas as pd
 import pytest
-from made_low_bit import Ensemble, Int8Linear, PackedLinear, with_last_layer
+from made_low_bit import Int8Linear, PackedLinear, with_last_layer
 from made_methods import IMAGE, METHODS, toy_splits
 from made_rules import toy_network
 
 from labsupport.measure.cards import measure
+from labsupport.methods.ensembles import ensemble
 from labsupport.network.cost import mean_cost
 from labsupport.network.storage import save
 from labsupport.records.results import Results
@@ -27,7 +28,7 @@ def kinds(tmp_path_factory):
         **made,
         "int8": with_last_layer(plain, Int8Linear),
         "packed": with_last_layer(plain, PackedLinear),
-        "ensemble": Ensemble(plain, toy_network(1).eval()),
+        "ensemble": ensemble([plain, toy_network(1).eval()]),
         "onnx": OnnxNetwork(path),
     }
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from labsupport.measure.counters import thop_totals, torch_macs
 from labsupport.models import build
+from labsupport.models.blocks import BLOCKS
 from labsupport.network.cost import cost, parameter_count
 
 GRAY = (1, 28, 28)
@@ -38,6 +39,7 @@ def test_the_networks_of_the_course(net, parameters, macs):
         (Twice(), (6,)),
         (build("mlp", GRAY, depth=4, width=8, init="kaiming"), GRAY),
         (build("pooled_cnn", GRAY), GRAY),
+        *[(build("compact", GRAY, block=block, layout="4 6 | 8"), GRAY) for block in BLOCKS],
     ],
 )
 def test_three_counters_agree(net, shape):

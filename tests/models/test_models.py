@@ -16,6 +16,10 @@ KNOWN = {
     "pooled_cnn": 24_058,
     "alexnet": 1_159_082,
     "resnet18": 11_175_370,
+    "compact": 77_754,
+    "compact_mnist": 9_698,
+    "compact_cifar": 77_754,
+    "airbench": 493_224,
 }
 
 

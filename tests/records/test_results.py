@@ -167,6 +167,13 @@ def test_a_run_stands_beside_the_reference_by_key(results, tmp_path):
     assert sides.loc[8].isna().tolist() == [True, False, True, False]
 
 
+def test_rows_of_the_run_and_of_the_reference_say_whose_they_are(results, tmp_path):
+    write_table(tmp_path / REFERENCE / "01_lab" / "sweep.csv", pd.DataFrame({"width": [4, 8]}))
+    both = results.with_reference(pd.DataFrame({"width": [16]}, index=[7]), "sweep")
+    assert both.to_dict("list") == {"run": ["this run", *["reference"] * 2], "width": [16, 4, 8]}
+    assert both.index.tolist() == [0, 1, 2]
+
+
 def test_counted_tables_leave_out_what_was_clocked(results, tmp_path):
     results.table("t", pd.DataFrame({"macs": [1], "median_ms": [0.3], "speedup_clocked": [2.0]}))
     results.claims({"a.b": 1, "a.d": 1})

@@ -1,6 +1,8 @@
 import pandas as pd
 import pytest
+from made_claims import write_definitions
 from made_conditions import MACHINE, OTHER_MACHINE, VERSIONS, made_conditions
+from made_course import small_seed
 
 from labsupport.core.errors import LabError
 from labsupport.records.tables import read_table, write_table
@@ -111,6 +113,18 @@ def test_a_mixture_is_refused_and_nothing_is_kept(tmp_path, course, facts, probl
     with pytest.raises(LabError, match=problem):
         keep_reference(run, tmp_path)
     assert not (tmp_path / "data/reference").exists()
+
+
+def test_the_set_that_the_aims_are_for_may_stand_in_for_the_profiles(tmp_path, course):
+    lab = "00_first"
+    write_definitions(tmp_path, {lab: [small_seed(lab)]}, {"quick": "q", "lab": "folder:mine"})
+    run, other = (
+        made_run(tmp_path / name, {lab: "done"}, course, changed={lab: {"data": data}})
+        for name, data in (("one", "folder:/there/mine"), ("two", "folder:/there/yours"))
+    )
+    assert keep_reference(run, tmp_path) == [tmp_path / "data/reference/lab" / lab]
+    with pytest.raises(LabError, match=f"{lab} ran with other parameters"):
+        keep_reference(other, tmp_path)
 
 
 def test_a_profile_that_was_edited_since_refuses_its_old_runs(tmp_path, course):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import pad
 
 from labsupport.core.errors import LabError
-from labsupport.training import Crop, Flip, Shift
+from labsupport.training import Affine, Crop, Flip, Shift
 from labsupport.training.augmentation import shifted, shifts
 
 N = 300
@@ -110,3 +112,32 @@ def test_what_cannot_be_is_refused(make):
 def test_a_shift_as_large_as_the_image_is_refused():
     with pytest.raises(LabError, match="6 x 7 images"):
         drawn(Shift(6), images())
+
+
+def test_turned_by_nothing_images_stay_as_they_are():
+    x = torch.randn(4, 2, 7, 9)
+    torch.testing.assert_close(drawn(Affine(0, 0), x), x)
+
+
+@pytest.mark.parametrize("shape", [(41, 41), (61, 31), (31, 61)])
+def test_a_dot_turns_and_moves_no_further_than_it_may(shape):
+    x = torch.zeros(200, 1, *shape)
+    middle = torch.tensor(shape) // 2
+    dot = middle - torch.tensor([10, 0])
+    x[:, :, dot[0] - 1 : dot[0] + 2, dot[1] - 1 : dot[1] + 2] = 1
+    moved = drawn(Affine(30, 0.2), x)[:, 0]
+    mass = moved.sum((1, 2))
+    down = (moved.sum(2) * torch.arange(shape[0])).sum(1) / mass - middle[0]
+    across = (moved.sum(1) * torch.arange(shape[1])).sum(1) / mass - middle[1]
+    angle, distance = torch.atan2(across, -down).rad2deg(), (down**2 + across**2).sqrt()
+    assert angle.abs().max() < 31
+    assert (angle.min() < -25) & (angle.max() > 25)
+    assert distance.min() > 10 / 1.2 - 0.2
+    assert distance.max() < 12.2
+    assert distance.max() - distance.min() > 3
+
+
+@pytest.mark.parametrize("given", [(-1, 0), (181, 0), (0, -0.1), (0, math.inf), (math.nan, 0)])
+def test_turns_that_cannot_be_are_refused(given):
+    with pytest.raises(LabError, match="turning by"):
+        Affine(*given)

@@ -32,7 +32,7 @@ from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork, snapea
 from labsupport.methods.spatial.speculation import Speculation, speculate
 from labsupport.methods.spatial.stacked import stacked_savings
-from labsupport.methods.spatial.statistics import Savings, savings
+from labsupport.methods.spatial.statistics import Judgment, Savings, judge, savings
 from labsupport.methods.spatial.trials import Found, Trial
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Effects",
     "Found",
     "Granularity",
+    "Judgment",
     "Mask",
     "Ofmap",
     "PatchCodes",
@@ -65,6 +66,7 @@ __all__ = [
     "fast_search",
     "first_passes",
     "greedy_search",
+    "judge",
     "patch_codes",
     "patch_grid",
     "patterns",

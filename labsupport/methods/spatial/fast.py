@@ -8,6 +8,7 @@ from torch import Tensor
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batched
+from labsupport.methods.spatial.greedy import one_by_one
 from labsupport.methods.spatial.harm import effects
 from labsupport.methods.spatial.masks import Granularity
 from labsupport.methods.spatial.network import SpatialNetwork
@@ -36,8 +37,9 @@ def fast_search(
     harm it does. Places take patterns in the order of MACs saved per harm, as far as forward passes
     allow: halving finds how far, then small groups of the steps that follow are tried, and left out
     where they lose too much. Each round has `tries` such passes; its statistics are taken under the
-    masks of the round before. What saves most of all that was tried and loses at most `eps` is the
-    answer.
+    masks of the round before. Where a layer has one pattern there is little to rank, and each
+    pattern is tried in each layer besides, as `greedy_search` does. What saves most of all that was
+    tried and loses at most `eps` is the answer.
 
     Raises LabError for a negative eps, a range of `ones` without a pattern, `rounds` or `tries`
     below 1, a split without images, and more places and patterns than fit into memory.
@@ -81,6 +83,8 @@ def fast_front(
             choice, trial = trials.best[eps]
             if choice:  # without masks, the statistics are those of the first round
                 _Walk(search, f"round {number}", choice, trial).go(eps, tries)
+    if granularity is Granularity.LAYER:
+        one_by_one(trials, epsilons, options, p)
     return {eps: trials.found(eps) for eps in epsilons}
 
 

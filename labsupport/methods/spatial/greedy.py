@@ -5,7 +5,7 @@ Imanuel and Batenkov 2019, "CNN spatial optimizations", section 5.2.2 and append
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +53,19 @@ def greedy_search(
     search = _Search(granularity, p, patterns(p, ones).tolist(), eps, gt, top)
     trials = Trials(network, split, [eps], batch_size)
     layers = trials.network.layers
-    options = {
-        name: _front(search.layer(LayerTrials(trials, layer))) for name, layer in layers.items()
-    }
-    while left := {name: of for name, of in options.items() if of}:
-        trials.run("network", {name: or_none(p, of[0][0]) for name, of in left.items()})
-        del options[max(left, key=lambda name: left[name][0][1].loss)][0]
+    options = {name: search.layer(LayerTrials(trials, layer)) for name, layer in layers.items()}
+    _relax(trials, options, p)
     return trials.found(eps)
+
+
+def one_by_one(trials: Trials, epsilons: Iterable[float], patterns: Tensor, p: int) -> None:
+    """What `greedy_search` tries for each eps where a layer has one pattern, each pattern once."""
+    tried: dict[str, Options] = {}
+    for name, layer in trials.network.layers.items():
+        one, codes = LayerTrials(trials, layer), patterns.view(-1, 1, 1, 1)
+        tried[name] = [(code, one.run("targets", Mask(p, code))) for code in codes]
+    for eps in epsilons:
+        _relax(trials, {name: _allowed(options, eps) for name, options in tried.items()}, p)
 
 
 def first_passes(
@@ -115,7 +121,7 @@ class _Search:
                 codes = torch.full(self.shape(trials.layer), everything(self.p))
                 codes[number, rows, columns] = code
                 tried.append((codes, self.run("targets", trials, codes)))
-            targets.append(self.allowed(tried))
+            targets.append(_allowed(tried, self.eps))
         return self.together("blocks", trials, targets)
 
     def blocks(self, layer: SpatialLayer) -> Iterator[tuple[slice, slice]]:
@@ -138,15 +144,24 @@ class _Search:
             chosen = [part[min(i, len(part) - 1)][0] for part in some]
             codes = torch.stack(chosen).amin(0)  # computed as a whole is the largest code
             tried.append((codes, self.run(stage, trials, codes)))
-        return self.allowed(tried)[: self.top]
+        return _allowed(tried, self.eps)[: self.top]
 
     def run(self, stage: str, trials: LayerTrials, codes: Tensor) -> Trial:
         return trials.run(stage, Mask(self.p, codes))
 
-    def allowed(self, tried: Options) -> Options:
-        """Those that lose no more than `eps`, the one that saves most first."""
-        kept = [one for one in tried if one[1].loss <= self.eps]
-        return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
+
+def _allowed(tried: Options, eps: float) -> Options:
+    """Those that lose no more than `eps`, the one that saves most first."""
+    kept = [one for one in tried if one[1].loss <= eps]
+    return sorted(kept, key=lambda one: worth(one[1]), reverse=True)
+
+
+def _relax(trials: Trials, options: dict[str, Options], p: int) -> None:
+    """The layers' first options together, then with ever milder ones, until none is left."""
+    fronts = {name: _front(of) for name, of in options.items()}
+    while left := {name: of for name, of in fronts.items() if of}:
+        trials.run("network", {name: or_none(p, of[0][0]) for name, of in left.items()})
+        del fronts[max(left, key=lambda name: left[name][0][1].loss)][0]
 
 
 def _front(options: Options) -> Options:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from labsupport.core.errors import LabError
 from labsupport.methods.spatial.masks import Mask, Ofmap
@@ -28,6 +28,7 @@ class SpatialLayer(nn.Module):
     """
 
     codes: Tensor
+    computed: Tensor  # which positions always are, bool (C, H, W)
 
     def __init__(self, convolutions: Mapping[str, nn.Conv2d], ofmap: Ofmap, mask: Mask) -> None:
         super().__init__()
@@ -64,6 +65,9 @@ class SpatialLayer(nn.Module):
         self.p = mask.p
         codes = mask.codes.to(self.convolutions[0].weight.device, torch.int32, copy=True)
         self.register_buffer("codes", codes)
+        height, width = self.ofmap[1:]
+        computed = Mask(self.p, codes).full(self.ofmap)[:, :height, :width]
+        self.register_buffer("computed", computed, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps of the same shape (N, C, H, W). Raises LabError for another ofmap."""
@@ -78,21 +82,20 @@ class SpatialLayer(nn.Module):
             problem = f"{self.name} gives an ofmap of {tuple(x.shape[1:])}, not {self.ofmap}"
             raise LabError(problem, "give images of the size that the masks were made for")
         height, width = self.ofmap[1:]
-        computed = self.computed()
-        lives = max_pool2d(x * computed, self.p, ceil_mode=True) != 0
-        spread = lives.repeat_interleave(self.p, -2).repeat_interleave(self.p, -1)
-        return computed | spread[..., :height, :width]
+        spread = self._lives(x).repeat_interleave(self.p, -2).repeat_interleave(self.p, -1)
+        return self.computed | spread[..., :height, :width]
 
-    def computed(self) -> Tensor:
-        """Which positions are always computed, bool (C, H, W)."""
-        height, width = self.ofmap[1:]
-        return Mask(self.p, self.codes).full(self.ofmap)[:, :height, :width]
+    def _lives(self, x: Tensor) -> Tensor:
+        """Which patches have a computed position that is not zero, bool (N, C, rows, columns)."""
+        return max_pool2d(x * self.computed, self.p, ceil_mode=True) != 0
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """What the convolutions need not compute, with a minus sign: MACs and their biases."""
         if not self.enabled:
             return Cost()
-        predicted = output.numel() - int(self.kept(x).sum())
+        others = (~self.computed).to(x.dtype)[None]
+        of_patches = avg_pool2d(others, self.p, ceil_mode=True, divisor_override=1)
+        predicted = int((of_patches.long() * ~self._lives(x)).sum())
         biases = sum(layer.bias is not None for layer in self.convolutions)
         return Cost(fp_macs=-predicted * self.macs, additions=-predicted * biases)
 

@@ -14,7 +14,7 @@ from labsupport.core.errors import LabError
 from labsupport.data import Batched
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.network import SpatialNetwork, disabled
-from labsupport.network.cost import layer_costs
+from labsupport.network.cost import layer_costs, predict_with_cost
 from labsupport.network.modes import evaluating
 
 Watch = Callable[[SpatialLayer, Tensor], None]
@@ -71,6 +71,31 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
         _row(layer, totals[name].double() / len(split)) for name, layer in network.layers.items()
     ]
     return Savings(pd.DataFrame(rows), float(convolutions), float(costs["macs"].sum()))
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What masks save, a share of the convolutions' MACs, and the accuracy that they leave."""
+
+    saved: float
+    accuracy: float
+
+
+def judge(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> Judgment:
+    """Savings and accuracy on a split with labels, by one pass with the masks in force.
+
+    Raises LabError for a split without images.
+    """
+    if not len(split):
+        raise LabError("there are no images to judge by", "give at least one")
+    logits, cost = predict_with_cost(network, split, batch_size)
+    labels = torch.cat([y for _, y in split.batches(batch_size)])
+    shape = next(iter(split.batches(1)))[0].shape[1:]
+    with disabled(network):
+        costs = layer_costs(network, tuple(shape))
+    convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()
+    saved = (costs["macs"].sum() - cost.fp_macs) / convolutions
+    return Judgment(float(saved), float((logits.argmax(1) == labels).double().mean()))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from labsupport.methods.spatial import (
     exact_search,
     fast_front,
     fast_search,
+    greedy_search,
     savings,
     spatialize,
 )
@@ -93,6 +94,17 @@ def test_the_best_pattern_of_a_single_layer_where_all_may_be_lost():
         search(network, split, 1.0, Granularity.LAYER) for search in (exact_search, fast_search)
     )
     assert fast.trial.saved_macs == pytest.approx(exact.trial.saved_macs)
+
+
+@pytest.mark.parametrize("make", [chain, Residual])
+@pytest.mark.parametrize("p", [2, 3])
+def test_by_layer_no_less_is_saved_than_by_the_greedy_search(make, p):
+    network = spatialize(made(make), SHAPE)
+    split = own_answers(network)
+    front = fast_front(network, split, EPSILONS, Granularity.LAYER, p=p, ones=(1, 2))
+    for eps, found in front.items():
+        greedy = greedy_search(network, split, eps, Granularity.LAYER, p=p, ones=(1, 2))
+        assert found.trial.saved_macs >= greedy.trial.saved_macs
 
 
 @pytest.mark.parametrize("eps", [0.05, 0.1, 0.3])

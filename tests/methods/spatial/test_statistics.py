@@ -4,8 +4,9 @@ from made_spatial import SHAPE, Residual, by_hand, chain, images, made, mask_by_
 from torch.nn import functional as F
 
 from labsupport.core.errors import LabError
-from labsupport.methods.spatial import Granularity, savings, spatialize
+from labsupport.methods.spatial import Granularity, judge, savings, spatialize
 from labsupport.network.cost import cost, mean_cost
+from labsupport.training import predict
 
 
 @torch.no_grad()
@@ -65,3 +66,14 @@ def test_looking_leaves_the_network_as_it_was():
 def test_no_images_are_refused():
     with pytest.raises(LabError, match="no images"):
         savings(spatialize(made(chain), SHAPE), images(0))
+
+
+@pytest.mark.parametrize("make", [chain, Residual])
+def test_a_judgment_is_what_savings_and_predictions_say(make):
+    network, split = spatialize(made(make), SHAPE), images()
+    right = (predict(network, split).argmax(1) == split.y).double().mean().item()
+    judgment = judge(network, split, batch_size=4)
+    assert judgment.saved == pytest.approx(savings(network, split).of_convolutions)
+    assert judgment.accuracy == pytest.approx(right)
+    with pytest.raises(LabError, match="no images to judge by"):
+        judge(network, images(0))

@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch, Split, Splits
-from labsupport.methods.distillation import SoftTargets, with_teacher
-from labsupport.training import Constant, Recipe, fit, predict
+from labsupport.methods.distillation import ConsistentTeacher, SoftTargets, with_teacher
+from labsupport.training import Constant, Recipe, Shift, fit, fit_or_load, predict
 
 
 def net(seed, hidden=8):
@@ -128,3 +128,31 @@ def test_a_teacher_of_low_precision_is_kept_in_float32(split):
     logits = with_teacher(low, teacher).extras["teacher_logits"]
     assert logits.dtype == torch.float32
     assert torch.equal(logits, predict(teacher, low).float())
+
+
+def test_a_consistent_teacher_answers_to_the_images_of_the_batch(split):
+    teacher, student = net(0).train(), net(1)
+    moved = batch_of(split)._replace(x=-split.x)
+    expected = SoftTargets(2.0, 0.5)(
+        student, batch_of(with_teacher(Split(-split.x, split.y), teacher))
+    )
+    step = ConsistentTeacher(teacher, SoftTargets(2.0, 0.5))(student, moved)
+    torch.testing.assert_close(step.loss, expected.loss)
+    assert teacher.training
+    step.loss.backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_training_with_a_consistent_teacher_is_kept(split, tmp_path):
+    splits = Splits("toy", split, split, split, ("a", "b", "c"), (0.0,), (1.0,), "toy")
+    recipe = Recipe(1, 20, augmentation=(Shift(1),))
+    for seed in (0, 0, 5):  # another teacher makes another training
+        objective = ConsistentTeacher(net(seed))
+        fit_or_load(net(1), splits, recipe, 0, tmp_path, objective=objective)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_consistent_teacher_of_other_classes_is_refused(split):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(LabError, match="3 classes learn from 5"):
+        ConsistentTeacher(other)(net(0), batch_of(split))

@@ -1,4 +1,4 @@
-"""Distillation: a small network learns what a large one answers, with its doubts.
+"""Soft targets: a small network learns what a large one answers, with its doubts.
 
 Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch, Split
+from labsupport.network.modes import evaluating
 from labsupport.training import Step, predict
 from labsupport.training.objectives import extra_of
 
@@ -59,3 +61,23 @@ class SoftTargets:
         hard = cross_entropy(logits, batch.y)
         loss = self.weight * self.temperature**2 * soft + (1 - self.weight) * hard
         return Step(loss, logits, batch.y)
+
+
+@dataclass(frozen=True, eq=False)
+class ConsistentTeacher:
+    """What `fit` descends with a teacher that sees the images as the student does, changed.
+
+    In place of answers given once to the images as they are (`with_teacher`), at the cost of a pass
+    of the teacher per step. Beyer et al. 2022, "Knowledge distillation: a good teacher is patient
+    and consistent", section 3. Raises LabError as its SoftTargets do.
+    """
+
+    teacher: nn.Module
+    targets: SoftTargets = SoftTargets()
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch."""
+        with evaluating(self.teacher), torch.no_grad():
+            logits = self.teacher(batch.x).float()
+        extras = {**batch.extras, TEACHER: logits}
+        return self.targets(model, batch._replace(extras=extras))

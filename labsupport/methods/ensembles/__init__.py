@@ -1,0 +1,7 @@
+"""Ensembles: several networks that answer together, or the mean of their weights as one."""
+
+from labsupport.methods.ensembles.averaging import average
+from labsupport.methods.ensembles.diversity import disagreement, disagreements
+from labsupport.methods.ensembles.network import Ensemble, ensemble
+
+__all__ = ["Ensemble", "average", "disagreement", "disagreements", "ensemble"]

@@ -1,0 +1,52 @@
+"""Networks that answer together: the mean of their probabilities.
+
+Huang et al. 2017, "Snapshot ensembles: train 1, get M for free", section 3; the members of a
+snapshot ensemble are those of `training.snapshots`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from labsupport.core.errors import LabError
+
+
+class Ensemble(nn.Module):
+    """Networks for the same classes as one; `ensemble` builds it of copies.
+
+    It gives the logarithm of its members' mean probabilities, whose softmax is that mean: logits
+    like any other network's, also for a student to learn from.
+    """
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes). Raises LabError for members of different classes."""
+        answers = [member(x).log_softmax(1) for member in self.members]
+        return torch.logsumexp(_stacked(answers), 0) - math.log(len(answers))
+
+
+def ensemble(models: Iterable[nn.Module]) -> Ensemble:
+    """An Ensemble of copies, in the mode of the first. Raises LabError for no network at all."""
+    members = [copy.deepcopy(model) for model in models]
+    if not members:
+        raise LabError("an ensemble of nothing", "give at least one network")
+    together = Ensemble(members)
+    together.training = members[0].training
+    return together
+
+
+def _stacked(answers: list[Tensor]) -> Tensor:
+    try:
+        return torch.stack(answers)
+    except RuntimeError:
+        classes = " and ".join(str(answer.shape[1]) for answer in answers)
+        problem = f"members of an ensemble for {classes} classes"
+        raise LabError(problem, "take networks for the same classes") from None

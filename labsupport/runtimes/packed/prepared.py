@@ -1,0 +1,33 @@
+"""Modules that keep little in a file, and make of it what a kernel reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+class Prepared(nn.Module):
+    """A module with attributes, those named in `made`, that are made of its buffers.
+
+    They are in no file and no copy, but made anew there.
+    """
+
+    made: tuple[str, ...] = ()
+
+    def prepare(self) -> None:
+        """Make them."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made."""
+        return {name: value for name, value in vars(self).items() if name not in self.made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.prepare()
+
+    @property
+    def made_bytes(self) -> int:
+        """Bytes of what is made."""
+        return sum(getattr(self, name).nbytes for name in self.made)

@@ -1,0 +1,150 @@
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_methods import IMAGE, toy_splits
+from made_rules import same, snapshot, toy_network, used
+from torch import nn
+
+from labsupport.core.errors import LabError
+from labsupport.methods.distillation import SoftTargets, with_teacher
+from labsupport.methods.ensembles import average, disagreement, disagreements, ensemble
+from labsupport.network.batch_norm import recalibrated
+from labsupport.network.cost import cost, parameter_count
+from labsupport.training import SGD, Cyclic, Recipe, derive, fit, predict, snapshots
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return toy_splits()
+
+
+class Fixed(nn.Module):
+    """Answers row i of a table to an image whose first pixel is i."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = nn.Parameter(torch.as_tensor(table, dtype=torch.float32))
+
+    def forward(self, x):
+        return self.table[x[:, 0, 0, 0].long()]
+
+
+def numbered(split):
+    x = torch.arange(len(split)).float().view(-1, 1, 1, 1).expand_as(split.x)
+    return replace(split, x=x)
+
+
+def test_an_ensemble_gives_the_mean_of_probabilities(splits):
+    members = [toy_network(seed).eval() for seed in range(3)]
+    together = ensemble(members)
+    mean = sum(predict(member, splits.test).softmax(1) for member in members) / 3
+    torch.testing.assert_close(predict(together, splits.test).softmax(1), mean)
+    torch.testing.assert_close(predict(together, splits.test).exp(), mean)
+
+
+def test_an_ensemble_of_one_and_of_equals_answers_like_one(splits):
+    model = toy_network()
+    expected = predict(model, splits.test).log_softmax(1)
+    for members in (1, 3):
+        answers = predict(ensemble([model] * members), splits.test)
+        torch.testing.assert_close(answers, expected)
+
+
+def test_probabilities_that_no_float_holds_stay_finite():
+    sure = [[200.0, 0.0, 0.0]]
+    answers = ensemble([Fixed(sure), Fixed(sure)])(torch.zeros(1, 1, 2, 2))
+    torch.testing.assert_close(answers, torch.tensor([[0.0, -200.0, -200.0]]))
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_cost_and_parameters_are_the_sums_of_the_members(members):
+    model = toy_network().eval()
+    together = ensemble([model] * members)
+    assert parameter_count(together) == members * parameter_count(model)
+    assert cost(together, IMAGE) == cost(model, IMAGE) * members
+
+
+def test_members_are_copies_and_stay_as_they_were(splits):
+    members = [used(toy_network(seed)) for seed in range(2)]
+    before = [snapshot(member) for member in members]
+    fit(ensemble(members), splits, Recipe(1, 16, 1e-2))
+    average(members)
+    disagreement(members, splits.test)
+    recalibrated(members[0], splits.train)
+    assert all(same(b, snapshot(member)) for b, member in zip(before, members, strict=True))
+    assert ensemble(members).training
+    assert not ensemble([toy_network().eval()]).training
+
+
+def test_a_student_learns_from_an_ensemble(splits):
+    members = [fit(toy_network(seed), splits, Recipe(5, 16, 1e-2)).model for seed in range(3)]
+    train = with_teacher(splits.train, ensemble(members))
+    taught, recipe = replace(splits, train=train), Recipe(80, 16, 1e-2, keep="last")
+    student = fit(toy_network(9), taught, recipe, objective=SoftTargets(2.0, 1.0)).model
+    expected = predict(ensemble(members), splits.train).argmax(1)
+    assert (predict(student, splits.train).argmax(1) == expected).float().mean() > 0.6
+
+
+def test_no_member_and_members_of_other_classes_are_refused(splits):
+    with pytest.raises(LabError, match="ensemble of nothing"):
+        ensemble([])
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    with pytest.raises(LabError, match="for 3 and 5 classes"):
+        predict(ensemble([toy_network(), other]), splits.test)
+
+
+def test_the_mean_of_weights_is_that_of_linear_networks_answers(splits):
+    torch.manual_seed(0)
+    members = [nn.Sequential(nn.Flatten(), nn.Linear(64, 3)) for _ in range(3)]
+    mean = sum(predict(member, splits.test) for member in members) / 3
+    torch.testing.assert_close(predict(average(members), splits.test), mean)
+    assert type(average(members)) is nn.Sequential
+
+
+def test_weights_of_other_networks_and_of_none_have_no_mean():
+    with pytest.raises(LabError, match="mean of no network"):
+        average([])
+    with pytest.raises(LabError, match=r"differ in 1\.weight"):
+        average([nn.Sequential(nn.Flatten(), nn.Linear(4, width)) for width in (2, 3)])
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=24, max_size=24), min_size=2, max_size=4))
+def test_disagreement_is_the_mean_over_pairs(answers):
+    split = numbered(toy_splits().val)
+    members = [Fixed(torch.eye(3)[torch.tensor(each)]) for each in answers]
+    pairs = [
+        sum(a != b for a, b in zip(*pair, strict=True)) / 24 for pair in combinations(answers, 2)
+    ]
+    assert disagreement(members, split) == pytest.approx(sum(pairs) / len(pairs))
+    shares = disagreements(members, split)
+    assert torch.equal(shares, shares.T)
+    assert shares.diagonal().eq(0).all()
+    assert shares[0, 1].item() == pytest.approx(pairs[0])
+
+
+def test_fewer_than_two_do_not_disagree(splits):
+    for members, said in (([], "no network"), ([toy_network()], "nobody to disagree")):
+        with pytest.raises(LabError, match=said):
+            disagreement(members, splits.test)
+
+
+def test_a_snapshot_ensemble_and_the_mean_of_its_weights(splits, tmp_path):
+    recipe = Recipe(6, 16, 0.05, 0.0, optimizer=SGD(), schedule=Cyclic(3), keep="last")
+    kept = derive(tmp_path, snapshots, toy_network(), splits=splits, recipe=recipe, seed=0).network
+    together = ensemble(kept)
+    assert len(together.members) == len(kept) == 3
+    assert disagreement(kept, splits.val) > 0
+    flat = recalibrated(average(kept), splits.train)
+    assert parameter_count(flat) == parameter_count(kept[0])
+    torch.testing.assert_close(flat[0].weight, torch.stack([m[0].weight for m in kept]).mean(0))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_cycles_that_do_not_divide_the_epochs_are_refused(splits, epochs):
+    with pytest.raises(LabError, match=f"3 cycles in {epochs} epochs"):
+        snapshots(toy_network(), splits, Recipe(epochs, schedule=Cyclic(3)), 0)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+from made_nets import images
+from torch import nn
+
+from labsupport.data import Split, Splits
+from labsupport.models import build, whitened
+from labsupport.training import FasterShifts, Recipe, fast_recipe, fit
+
+
+@pytest.fixture(scope="module")
+def colored():
+    """Three classes of 12 x 12 images, each of one color among noise."""
+    y = torch.arange(90) % 3
+    x = images((3, 12, 12), 90).float()
+    x = x + 1.5 * torch.eye(3)[y][:, :, None, None]
+    part = Split(x, y)
+    return Splits("colored", part, part, part, ("r", "g", "b"), (0.0,) * 3, (1.0,) * 3, "colored")
+
+
+def test_shifts_of_norms_have_a_rate_of_their_own():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm2d(2, affine=False))
+    others, shifts = FasterShifts(Recipe(lr=0.1, weight_decay=0.2), times=4)(model)
+    assert [id(p) for p in shifts["params"]] == [id(model[1].bias)]
+    assert len(others["params"]) == 3
+    assert (shifts["lr"], shifts["weight_decay"]) == (pytest.approx(0.4), 0.05)
+
+
+def test_the_rate_grows_with_the_batch_and_a_step_decays_as_much():
+    small, large = fast_recipe(batch_size=256), fast_recipe(batch_size=1024)
+    assert large.lr == 4 * small.lr
+    assert large.weight_decay == small.weight_decay
+
+
+def test_a_whitened_network_learns_in_a_few_steps_and_keeps_its_frozen_patches(colored):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = whitened(build("airbench", (3, 12, 12), 3, width=8), "0", colored.train.x)
+    model[0].weight.requires_grad_(False)
+    recipe = fast_recipe(epochs=30, batch_size=30)
+    trained = fit(model, colored, recipe, groups=FasterShifts(recipe))
+    assert torch.equal(trained.model[0].weight, model[0].weight)
+    assert trained.val_accuracy > 0.9
