@@ -91,7 +91,7 @@ def contract(rows: Tensor, cores: Sequence[Tensor]) -> Tensor:
     Between two cores numbers lie as (N and the output digits so far; rank and next input digit;
     input digits behind), which the next product takes without moving any.
     """
-    outer, left, inner = len(rows), rows, rows.shape[1]
+    outer, left, inner = rows.shape[0], rows, rows.shape[1]
     for core in cores:
         before, n, m, behind = core.shape
         inner //= m
@@ -101,7 +101,7 @@ def contract(rows: Tensor, cores: Sequence[Tensor]) -> Tensor:
         else:
             left = matrix @ left.reshape(outer, before * m, inner)
         outer *= n
-    return left.reshape(len(rows), math.prod(core.shape[1] for core in cores))
+    return left.reshape(rows.shape[0], math.prod(core.shape[1] for core in cores))
 
 
 def grouped(cores: Sequence[Tensor], order: Sizes) -> list[Tensor]:

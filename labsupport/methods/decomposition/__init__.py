@@ -12,7 +12,7 @@ from labsupport.methods.decomposition.rank_one import (
     stable_then_descended,
 )
 from labsupport.methods.decomposition.svd import SVD
-from labsupport.methods.decomposition.tensor_train import TensorTrain
+from labsupport.methods.decomposition.tensor_train import TensorTrain, ordered
 from labsupport.methods.decomposition.tucker import Tucker, tucker_by_vbmf
 from labsupport.methods.decomposition.vbmf import Factorized, vbmf
 
@@ -30,6 +30,7 @@ __all__ = [
     "decompose",
     "decompose_along",
     "descended",
+    "ordered",
     "stable",
     "stable_then_descended",
     "tucker_by_vbmf",

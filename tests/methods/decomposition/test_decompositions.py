@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from made_rules import toy_network
+from made_rules import toy_images, toy_network
 from torch import nn
 
 from labsupport.core.errors import LabError
@@ -15,16 +15,18 @@ from labsupport.methods.decomposition import (
     Tucker,
     decompose,
     decompose_along,
+    ordered,
     tucker_by_vbmf,
 )
 from labsupport.methods.decomposition.rank_one import alternating, full_rank
 from labsupport.methods.decomposition.tensor_train import train_ranks
 from labsupport.methods.pruning import magnitude
 from labsupport.models.tensor_train import TTLinear, full_ranks
-from labsupport.network.cost import cost
+from labsupport.network.cost import cost, mean_cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import file_bytes, load, save
 from labsupport.network.weights import parameter_count
+from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
 
 CONVOLUTIONS = {
     "plain": {},
@@ -348,3 +350,21 @@ def test_a_train_in_place_of_a_linear_layer_trains_further():
     assert isinstance(made[4], TTLinear)
     made(torch.randn(4, 1, 8, 8)).sum().backward()
     assert all(p.grad is not None for p in made.parameters())
+
+
+def test_trains_are_ordered_for_a_batch():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), TTLinear((2, 4, 4, 2), (8, 8, 8, 8), (2, 2, 2)))
+    for_one, for_many = ordered(net, 1), ordered(net, 1000)
+    images = toy_images(1000, 0)
+    assert mean_cost(for_many, images).fp_macs < mean_cost(for_one, images).fp_macs
+    assert cost(for_one, (1, 8, 8)).fp_macs < cost(for_many, (1, 8, 8)).fp_macs
+    answers_alike(for_one, for_many, (1, 8, 8), 1e-3)
+    assert net[1].order == for_one[1].order
+
+
+@pytest.mark.parametrize("pair", [(CP(3), SVD(4)), (Tucker(1, 2), TensorTrain(3))])
+def test_other_runtimes_run_it(pair, tmp_path):
+    made = decompose(toy_network().eval(), dict(zip(HOWS, pair, strict=True)))
+    exported = OnnxNetwork(export_onnx(made, (1, 8, 8), tmp_path / "net.onnx"))
+    answers_alike(made, exported, (1, 8, 8), 1e-5)
