@@ -36,8 +36,9 @@ def gain(names, floats, packed, x, **options):
 def test_a_product_of_4096_x_4096(batch, least):
     floats, packed = middle(nn.Linear(WIDTH, WIDTH), (WIDTH,))
     x = torch.randn(batch, WIDTH)
-    rounds = 20 if batch == 1 else 6
-    assert gain(f"batch {batch}", floats, packed, x, rounds=rounds, calls=5) >= least
+    # Many calls in a turn, as the first ones fetch again what the other network has pushed out.
+    often = {"rounds": 15, "calls": 20} if batch == 1 else {"rounds": 6, "calls": 5}
+    assert gain(f"batch {batch}", floats, packed, x, **often) >= least
 
 
 def test_the_share_of_the_roof():
@@ -60,7 +61,7 @@ def test_a_whole_mlp():
     floats = build("mlp", (1, 28, 28), depth=3, width=WIDTH).eval()
     packed = pack(binarize(floats, BNN_OF_SIGNS), (1, 28, 28))
     x = torch.rand(1, 1, 28, 28)
-    assert gain("MLP 3 x 4096, batch 1", floats, packed, x, rounds=10, calls=5) >= 25
+    assert gain("MLP 3 x 4096, batch 1", floats, packed, x, rounds=10, calls=20) >= 25
 
 
 def test_lenet5():

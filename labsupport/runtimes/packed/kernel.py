@@ -25,6 +25,7 @@ Words = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int32]
 Value = Any  # one of LLVM's
+Task = tuple[int, int, int]  # a word of the output, its first row and that after its last
 
 BITS = 64  # of a word
 LANES = 8  # filters in a vector
@@ -167,9 +168,7 @@ def _tasks(words: Words, weights: Words) -> int:
 
 
 @njit(cache=True)
-def _count(
-    task: int, words: Words, rows: int, weights: Words, length: int, counts: Whole
-) -> tuple[int, int, int]:
+def _count(task: int, words: Words, rows: int, weights: Words, length: int, counts: Whole) -> Task:
     """Fill counts (ROWS 64,) of a task; which word of the output it is, and of which rows."""
     chunks = (rows + ROWS - 1) // ROWS
     word, start = task // chunks, task % chunks * ROWS
@@ -183,27 +182,54 @@ def _count(
 
 
 @njit(cache=True)
-def _finish_floats(
-    found: tuple[int, int, int],
-    counts: Whole,
-    size: int,
-    factors: Floats,
-    shifts: Floats,
-    out: Floats,
+def _finish_rows(
+    found: Task, counts: Whole, size: int, factors: Floats, shifts: Floats, out: Floats
 ) -> None:
+    """Floats of rows (M, F, 1), which lie filter by filter."""
     word, start, end = found
-    first = word * BITS
+    first, filters = word * BITS, out.shape[1]
+    last = min(filters, first + BITS)
+    factor, shift, flat = factors[first:last], shifts[first:last], out.reshape(-1)
     for row in range(start, end):
-        at = (row - start) * BITS
-        for i in range(min(BITS, out.shape[1] - first)):
-            value = np.float32(np.int32(size) - np.int32(2) * counts[at + i])
-            out[row, first + i] = value * factors[first + i] + shifts[first + i]
+        target = flat[row * filters + first : row * filters + last]
+        count = counts[(row - start) * BITS : (row - start + 1) * BITS]
+        for i in range(last - first):
+            value = np.float32(np.int32(size) - np.int32(2) * count[i])
+            target[i] = value * factor[i] + shift[i]
 
 
 @njit(cache=True)
-def _finish_bits(
-    found: tuple[int, int, int], counts: Whole, limits: Whole, flips: Words, out: Words
+def _finish_maps(
+    found: Task, counts: Whole, size: int, factors: Floats, shifts: Floats, out: Floats
 ) -> None:
+    """Floats of maps (N, F, P), which lie position by position: of an image, then of the next."""
+    word, start, end = found
+    _, filters, positions = out.shape
+    while start < end:
+        image, position = start // positions, start % positions
+        number = min(end - start, positions - position)
+        for i in range(min(BITS, filters - word * BITS)):
+            factor, shift = factors[word * BITS + i], shifts[word * BITS + i]
+            target = out[image, word * BITS + i, position : position + number]
+            at = (start - found[1]) * BITS + i
+            for row in range(number):
+                value = np.float32(np.int32(size) - np.int32(2) * counts[at + row * BITS])
+                target[row] = value * factor + shift
+        start += number
+
+
+@njit(cache=True)
+def _finish_floats(
+    found: Task, counts: Whole, size: int, factors: Floats, shifts: Floats, out: Floats
+) -> None:
+    if out.shape[2] == 1:
+        _finish_rows(found, counts, size, factors, shifts, out)
+    else:
+        _finish_maps(found, counts, size, factors, shifts, out)
+
+
+@njit(cache=True)
+def _finish_bits(found: Task, counts: Whole, limits: Whole, flips: Words, out: Words) -> None:
     word, start, end = found
     for row in range(start, end):
         position = row % len(flips)
@@ -216,9 +242,9 @@ def _finish_bits(
 def floats_alone(
     words: Words, weights: Words, size: int, factors: Floats, shifts: Floats, out: Floats
 ) -> None:
-    """Fill rows (M, F) with sums of signs times factors (F,) plus shifts (F,).
+    """Fill maps (N, F, P) with sums of signs times factors (F,) plus shifts (F,).
 
-    `words` (M, K) are rows of inputs, `weights` (filters / 8, K, 8) those of filters; `size` is
+    `words` (N P, K) are rows of inputs, `weights` (filters / 8, K, 8) those of filters; `size` is
     how many signs there are in a row.
     """
     counts, (rows, length) = np.empty(ROWS * BITS, np.int32), words.shape

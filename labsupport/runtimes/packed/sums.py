@@ -43,13 +43,11 @@ class FloatsFromBits(PackedLayer):
         Raises LabError as `rows` does.
         """
         rows, sides = self.rows(x)
-        out = np.empty((len(rows), self.shape[0]), np.float32)
+        out = np.empty((len(x), self.shape[0], math.prod(sides)), np.float32)
         run = kernel.floats_alone if self.threads == 1 else _together(kernel.floats_together, self)
         run(rows, self.words, self.size, self.scales, self.shifts, out)
-        sums = torch.from_numpy(out)
-        if self.window is None:
-            return sums
-        return sums.view(len(x), *sides, -1).permute(0, 3, 1, 2).contiguous()
+        maps = out[:, :, 0] if self.window is None else out.reshape(*out.shape[:2], *sides)
+        return torch.from_numpy(maps)
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """Binary operations, and an addition for each bias."""
