@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from labsupport.core.errors import LabError
+
 
 def plain(channels: int, filters: int) -> nn.Sequential:
     """One padded 3x3 convolution, what all others are compared with: 9 weights a pair of maps."""
@@ -20,11 +22,14 @@ class Fire(nn.Module):
     """Few maps squeezed out by 1x1 filters, and expanded by as many 1x1 as 3x3 filters.
 
     Iandola et al. 2016 (SqueezeNet), section 3.2 and figure 2, with its ratios: one squeezed map
-    for eight that come out, half of them seen by 3x3 filters; each part normalized.
+    for eight that come out, half of them seen by 3x3 filters; each part normalized. Raises LabError
+    for a single map to come out.
     """
 
     def __init__(self, channels: int, filters: int) -> None:
         super().__init__()
+        if filters < 2:
+            raise LabError(f"a Fire module of {filters} map", "give at least 2: one of each size")
         squeezed, small = max(1, filters // 8), filters // 2
         self.squeeze = nn.Sequential(*_normalized(channels, squeezed, 1), nn.ReLU())
         self.small = nn.Sequential(*_normalized(squeezed, small, 1), nn.ReLU())

@@ -34,29 +34,35 @@ def recalibrated(model: nn.Module, split: Batched, batch_size: int = 1000) -> nn
     """A copy whose batch norms have the statistics of a split, without augmentation.
 
     For weights that no training has run with: means of weights (Izmailov et al. 2018, section
-    3.2), rounded ones. All else runs as in eval mode, and each module's own mode is kept. Raises
-    LabError for a split without images.
+    3.2), rounded ones. All else runs as in eval mode, and each module's own mode is kept. Every
+    image weighs alike, while torch's `update_bn` weighs batches alike, a short last one too. Raises
+    LabError for a split without images and for batches of one.
     """
     if not len(split):
         raise LabError("there are no images to take statistics of", "give at least one")
+    if batch_size < 2:
+        raise LabError(f"statistics of batches of {batch_size}", "give at least 2 images a batch")
     copied = copy.deepcopy(model)
     norms = [m for m in copied.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    with _averaging(norms), evaluating(copied), torch.no_grad():
+    seen = 0
+    with _from_nothing(norms), evaluating(copied), torch.no_grad():
         for norm in norms:
             norm.train()
         for x, _ in split.batches(batch_size):
             if len(x) > 1 or len(split) == 1:  # one image may have no variance
+                seen += len(x)
+                for norm in norms:
+                    norm.momentum = len(x) / seen
                 copied(x)
     return copied
 
 
 @contextmanager
-def _averaging(norms: list[_BatchNorm]) -> Iterator[None]:
-    """From nothing, weigh all batches alike, which torch does where there is no momentum."""
+def _from_nothing(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Forget the statistics, and keep the momenta for later."""
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
     try:
         yield
     finally:

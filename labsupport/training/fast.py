@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from labsupport.core.errors import LabError
 from labsupport.training.augmentation import Flip, Shift
 from labsupport.training.optimizers import SGD, ParameterGroup
 from labsupport.training.recipe import Recipe
@@ -41,11 +42,15 @@ def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
 class FasterShifts:
     """Groups for `fit`: the shifts of batch norms learn `times` faster, with as much less decay.
 
-    Page 2024, section 3.4.
+    Page 2024, section 3.4. Raises LabError for `times` that is not above 0.
     """
 
     recipe: Recipe
     times: float = 64.0
+
+    def __post_init__(self) -> None:
+        if not self.times > 0:
+            raise LabError(f"shifts that learn {self.times} times as fast", "give a number above 0")
 
     def __call__(self, model: nn.Module) -> list[ParameterGroup]:
         """Two groups of a network's parameters."""

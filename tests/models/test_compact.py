@@ -104,6 +104,7 @@ def test_the_designs_keep_their_budgets():
     ("knobs", "said"),
     [
         ({"block": "ice"}, "choose one of plain, fire"),
+        ({"block": "fire", "layout": "8 | 1"}, "a Fire module of 1 map"),
         ({"layout": ""}, "no layout"),
         ({"layout": "8 | | 8"}, "no layout"),
         ({"layout": "8 0"}, "no layout"),

@@ -30,7 +30,14 @@ def test_statistics_are_those_of_the_images():
     assert not any(module.training for module in after.modules())
 
 
-def test_batches_of_equal_size_weigh_alike_and_one_image_left_over_counts_not():
+def test_images_weigh_alike_in_a_short_last_batch_too():
+    split, model = toy_images(48, 0), net()
+    split.x[46:] += 100
+    mean = recalibrated(model, split, 46)[1].running_mean
+    torch.testing.assert_close(mean, model[0](split.x).mean((0, 2, 3)))
+
+
+def test_one_image_left_over_counts_not():
     split, model = toy_images(41, 0), net()
     maps = model[0](split.x[:40])
     mean = recalibrated(model, split, 10)[1].running_mean
@@ -42,6 +49,8 @@ def test_a_network_without_norms_stays_the_same():
     assert fingerprint(recalibrated(model, toy_images(8, 0))) == fingerprint(model)
 
 
-def test_no_image_is_refused():
+def test_no_image_and_batches_of_one_are_refused():
+    with pytest.raises(LabError, match="batches of 1"):
+        recalibrated(net(), toy_images(8, 0), 1)
     with pytest.raises(LabError, match="no images"):
         recalibrated(net(), toy_images(8, 0).take(0))

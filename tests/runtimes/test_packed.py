@@ -121,6 +121,14 @@ def test_a_network_with_branches():
     assert torch.equal(answers(pack(network, (1, 8, 8)), x), answers(network, x))
 
 
+def test_loaded_weights_are_those_that_are_computed():
+    one, other = (pack(binary(build("lenet5", MNIST), BNN, seed), MNIST) for seed in (0, 1))
+    x = torch.randn(2, *MNIST)
+    assert not torch.equal(one(x), other(x))
+    one.load_state_dict(other.state_dict())
+    assert torch.equal(one(x), other(x))
+
+
 def test_signs_stay_packed_between_binary_layers():
     lenet5 = pack(binary(build("lenet5", MNIST), BNN_OF_SIGNS), MNIST)
     assert len(of_kind(lenet5, Pack)) == 1

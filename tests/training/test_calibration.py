@@ -54,6 +54,7 @@ def test_certainty_falls_into_the_last_bin():
         ((torch.zeros(3, 2), torch.zeros(3).long(), 0), "0 bins"),
         ((torch.zeros(3, 2), torch.zeros(2).long()), "3 answers for 2 labels"),
         ((torch.zeros(0, 2), torch.zeros(0).long()), "0 answers"),
+        ((torch.full((1, 2), float("nan")), torch.zeros(1).long()), "not finite"),
     ],
 )
 def test_what_has_no_calibration_is_refused(given_, said):

@@ -3,6 +3,7 @@ import torch
 from made_nets import images
 from torch import nn
 
+from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.models import build, whitened
 from labsupport.training import FasterShifts, Recipe, fast_recipe, fit
@@ -26,7 +27,12 @@ def test_shifts_of_norms_have_a_rate_of_their_own():
     assert (shifts["lr"], shifts["weight_decay"]) == (pytest.approx(0.4), 0.05)
 
 
-def test_the_rate_grows_with_the_batch_and_a_step_decays_as_much():
+def test_shifts_that_do_not_learn_are_refused():
+    with pytest.raises(LabError, match="learn 0 times as fast"):
+        FasterShifts(Recipe(), times=0)
+
+
+def test_the_rate_grows_with_the_batch():
     small, large = fast_recipe(batch_size=256), fast_recipe(batch_size=1024)
     assert large.lr == 4 * small.lr
     assert large.weight_decay == small.weight_decay

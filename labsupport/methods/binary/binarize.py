@@ -34,7 +34,8 @@ def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
         raise LabError(problem, "binarize the network that it was made from")
     made = {layers[name]: _block(name, layers, scheme) for name in _chosen(layers, scheme)}
     if scheme.drops_relu:
-        made |= {m: nn.Identity() for m in binary.modules() if isinstance(m, nn.ReLU)}
+        relus = [m for m in binary.modules() if isinstance(m, nn.ReLU)]
+        made |= {relu: nn.Identity().train(relu.training) for relu in relus}
     return replaced(binary, made)
 
 
@@ -69,7 +70,7 @@ def _block(name: str, layers: dict[str, nn.Module], scheme: Scheme) -> nn.Module
         parts.insert(0, _norm(layer, layer.weight.shape[1]))
     if name == last:
         parts.append(_norm(layer, len(layer.weight)))
-    return parts[0] if len(parts) == 1 else nn.Sequential(*parts).train(layer.training)
+    return (parts[0] if len(parts) == 1 else nn.Sequential(*parts)).train(layer.training)
 
 
 def _norm(layer: Layer, channels: int) -> nn.Module:

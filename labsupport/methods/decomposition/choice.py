@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from labsupport.network.cost import batch_cost, parameter_count
 from labsupport.network.modes import evaluating
 from labsupport.network.weights import weighted_layers
 
-COLUMNS = ["layer", "decomposition", "error", "parameters", "macs", "seconds"]
+COSTS = ["parameters", "macs", "seconds"]
+COLUMNS = ["layer", "decomposition", "error", *COSTS]
 MOST = 2**14  # choices for some layers that are carried on to the next one
 
 Option = tuple[str, nn.Module, Sequence[Decomposition]]
@@ -108,9 +110,11 @@ def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, De
     `by` is a column: macs, seconds or parameters, of the table's layers together. Layers that are
     best left as they are have no entry. One row of each layer: a multiple-choice knapsack, solved
     layer by layer (Kellerer et al. 2004, "Knapsack problems", section 11.5), exactly unless very
-    many choices are of use. Raises LabError for a column that was not filled, and a budget that no
-    choice keeps.
+    many choices are of use. Raises LabError for another column, one that was not filled, and a
+    budget that is no number or that no choice keeps.
     """
+    if by not in COSTS or math.isnan(budget):
+        raise LabError(f"a budget of {budget} {by}", f"give a number of {', '.join(COSTS)}")
     if not np.isfinite(table[[by, "error"]].to_numpy(float)).all():
         raise LabError(f"the table has no {by} for each candidate", "have them clocked, or counted")
     layers = [rows for _, rows in table.groupby("layer", sort=False)]

@@ -30,7 +30,11 @@ def decompose(network: nn.Module, chosen: Mapping[str, Decomposition]) -> nn.Mod
 def decompose_along(
     network: nn.Module, chosen: Mapping[str, Decomposition], retrain: Retrain
 ) -> Iterator[nn.Module]:
-    """The network after each layer: one more decomposed, in the given order, then retrained."""
+    """The network after each layer: one more decomposed, in the given order, then retrained.
+
+    Raises LabError as `decompose` does, for a layer that is not there before anything is retrained.
+    """
+    list(weighted_layers(network, chosen))
     for name, how in chosen.items():
         network = retrain(decompose(network, {name: how}))
         yield network

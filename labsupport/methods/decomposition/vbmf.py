@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
+from labsupport.core.errors import LabError
+
 Values = NDArray[np.float64]
 TRIED = 200  # variances at which the search for the best one begins
 SMALLEST = 1e-10  # of a variance, and of a squared singular value, in those of the matrix
@@ -37,7 +39,14 @@ class Factorized:
 
 
 def vbmf(matrix: Tensor) -> Factorized:
-    """The posterior mean's singular values under the noise variance of the least free energy."""
+    """The posterior mean's singular values under the noise variance of the least free energy.
+
+    Raises LabError for numbers that are not finite.
+    """
+    if not bool(matrix.isfinite().all()):
+        raise LabError(
+            "a matrix with numbers that are not finite", "see that the training converged"
+        )
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     singular = torch.linalg.svdvals(wide.detach().double().cpu()).numpy()
     if not singular[0] > 0:
@@ -64,14 +73,14 @@ def shrunk(singular: Values, variance: float, rows: int, columns: int) -> Values
 
 def noise_variance(singular: Values, rows: int, columns: int) -> float:
     """The variance of the least free energy, between the bounds of the paper."""
-    scale = float(np.mean(singular**2)) / columns  # the variance if all were noise
     squares = np.maximum(singular**2, SMALLEST * singular[0] ** 2)
+    scale = float(squares.mean()) / columns  # the variance if all were noise
     most = min(math.ceil(rows / (1 + rows / columns)) - 1, rows - 1)  # components there can be
     low = max(
         squares[most] / (columns * _smallest_ratio(rows / columns)),
         float(squares[most:].mean()) / columns,
     )
-    tried = np.geomspace(max(low, SMALLEST * scale), scale, TRIED)
+    tried = np.geomspace(min(max(low, SMALLEST * scale), scale), scale, TRIED)
     energies = [free_energy(variance, squares, rows, columns) for variance in tried]
     best = int(np.argmin(energies))
     bounds = np.log(tried[[max(0, best - 1), min(TRIED - 1, best + 1)]])

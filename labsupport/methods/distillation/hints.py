@@ -20,6 +20,7 @@ from labsupport.methods.distillation.soft_targets import SoftTargets, with_teach
 from labsupport.network.calls import example
 from labsupport.network.cutting import cut
 from labsupport.network.features import features_and_logits
+from labsupport.network.modes import evaluating
 from labsupport.training import Objective, Recipe, Step, Trained, fit
 
 
@@ -64,7 +65,7 @@ class Hints:
         return -torch.stack(losses).sum().item() / len(part)
 
     def _loss(self, guess: Tensor, x: Tensor) -> Tensor:
-        with torch.no_grad():
+        with evaluating(self.stem), torch.no_grad():
             hint = self.stem(x)
         return mse_loss(guess, hint) / 2
 

@@ -19,8 +19,9 @@ def average(models: Iterable[nn.Module]) -> nn.Module:
     """A copy of the first network, with the mean of all their weights.
 
     Averages of statistics are not the statistics of averages: behind batch norms follow with
-    `network.batch_norm.recalibrated`. What is no float is the first network's. Raises LabError for
-    no network, and for networks of different layers.
+    `network.batch_norm.recalibrated`. Batch norms keep the first network's count of batches. Raises
+    LabError for no network, and for networks of different layers, or of different whole numbers
+    such as codes and masks, which have no mean.
     """
     networks = list(models)
     if not networks:
@@ -46,3 +47,8 @@ def _check_alike(states: list[dict[str, Tensor]]) -> None:
             )
             problem = f"the networks differ in {unlike}"
             raise LabError(problem, "average networks of one architecture, such as snapshots")
+    for name, tensor in states[0].items():
+        counts = tensor.is_floating_point() or name.endswith("num_batches_tracked")
+        if not counts and not all(torch.equal(tensor, state[name]) for state in states[1:]):
+            problem = f"the networks have different whole numbers in {name}"
+            raise LabError(problem, "average networks before they are packed, shared or pruned")

@@ -27,6 +27,10 @@ class Prepared(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.prepare()
 
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        super()._load_from_state_dict(*args, **options)  # type: ignore[no-untyped-call]
+        self.prepare()
+
     @property
     def made_bytes(self) -> int:
         """Bytes of what is made."""

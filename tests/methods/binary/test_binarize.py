@@ -76,6 +76,13 @@ def test_a_lone_layer_and_one_that_stands_twice():
     assert network[1] is network[2]
 
 
+@pytest.mark.parametrize("scheme", [BNN, XNOR], ids=["BNN", "XNOR"])
+def test_modes_stay(scheme):
+    layers = nn.Flatten(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 3)
+    made = binarize(nn.Sequential(*layers).eval(), scheme)
+    assert not any(module.training for module in made.modules())
+
+
 def test_costs_are_counted_by_kind():
     network = build("lenet5", MNIST)
     plain = cost(network, MNIST)

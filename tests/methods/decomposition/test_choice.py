@@ -149,6 +149,9 @@ def test_what_cannot_be_chosen_is_refused():
     table = candidates(toy_network(), images(), OPTIONS)
     with pytest.raises(LabError, match="no seconds for each candidate"):
         choose(table, 1.0, by="seconds")
+    for wrong in ({"budget": 1.0, "by": "mac"}, {"budget": float("nan")}):
+        with pytest.raises(LabError, match="give a number of parameters, macs, seconds"):
+            choose(table, **wrong)
     with pytest.raises(LabError, match=r"take at least .* macs, more than 10"):
         choose(table, 10)
 

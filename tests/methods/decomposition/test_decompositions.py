@@ -352,6 +352,14 @@ def test_a_train_in_place_of_a_linear_layer_trains_further():
     assert all(p.grad is not None for p in made.parameters())
 
 
+def test_a_layer_that_is_not_there_is_found_before_anything_is_retrained():
+    calls = []
+    along = decompose_along(toy_network(), {"0": Tucker(1, 2), "seven": SVD(3)}, calls.append)
+    with pytest.raises(LabError, match="seven"):
+        next(along)
+    assert not calls
+
+
 def test_trains_are_ordered_for_a_batch():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), TTLinear((2, 4, 4, 2), (8, 8, 8, 8), (2, 2, 2)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from labsupport.core.errors import LabError
 from labsupport.methods.decomposition.vbmf import (
     free_energy,
     noise_variance,
@@ -45,6 +46,12 @@ def test_a_matrix_and_its_transpose_are_one():
 def test_without_noise_or_signal():
     assert vbmf(noisy(30, 50, 3, 0.0)).rank == 3
     assert vbmf(torch.zeros(5, 8)).rank == 0
+    assert vbmf(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).rank <= 1
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(LabError, match="not finite"):
+        vbmf(torch.tensor([[1.0, float("nan")], [2.0, 4.0]]))
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5, 1.0])

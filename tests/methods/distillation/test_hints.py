@@ -59,6 +59,14 @@ def test_the_loss_is_half_the_mean_square(splits):
     torch.testing.assert_close(Hints(teacher[:3]).score(model, splits.train), -loss.item())
 
 
+def test_a_teacher_in_training_mode_is_left_as_it_is(splits):
+    stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).train()
+    model = Guided(student(), "0", regressor((2, 6, 6), (4, 6, 6)))
+    Hints(stem)(model, Batch(splits.train.x, splits.train.y))
+    assert stem[1].num_batches_tracked == 0
+    assert stem.training
+
+
 def test_a_student_learns_the_hint_and_only_up_to_its_layer(splits):
     teacher, before = toy_network(0), toy_network(1)
     after = learn_hint(before, teacher, splits, LONG, guided="2", hint="2")

@@ -110,6 +110,12 @@ def test_weights_of_other_networks_and_of_none_have_no_mean():
         average([])
     with pytest.raises(LabError, match=r"differ in 1\.weight"):
         average([nn.Sequential(nn.Flatten(), nn.Linear(4, width)) for width in (2, 3)])
+    coded = [nn.Linear(4, 3) for _ in range(2)]
+    for number, network in enumerate(coded):
+        network.register_buffer("codes", torch.tensor([number]))
+    with pytest.raises(LabError, match="different whole numbers in codes"):
+        average(coded)
+    assert average([coded[0], coded[0]]).codes.tolist() == [0]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=24, max_size=24), min_size=2, max_size=4))
