@@ -26,6 +26,10 @@ SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 ADAPTIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 POOLS = (functional.max_pool2d, functional.avg_pool2d)
 MEANS = ("mean", torch.mean, functional.adaptive_avg_pool2d, functional.adaptive_max_pool2d)
+MIXING = (
+    *(functional.conv2d, functional.conv_transpose2d, functional.linear, torch.matmul, "matmul"),
+    *(torch.transpose, "transpose", torch.permute, "permute"),
+)
 NUMBERS = ("kernel_size", "stride", "padding", "dilation")
 
 
@@ -59,7 +63,7 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> pd.DataFra
     in the image or beside it; step, the pixels from one position's field to the next; start, the
     first pixel that the first position sees (below 0 in the padding). Behind flattened maps all is
     seen, and no row follows. Raises LabError for a network that cannot be traced, and for what
-    resizes maps otherwise, naming the layer.
+    mixes positions or resizes maps otherwise, naming the layer.
     """
     graph = trace(model, input_shape)
     views: dict[fx.Node, View] = {}
@@ -70,7 +74,7 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> pd.DataFra
             continue
         views[node] = view
         layer = called(graph, node)
-        if isinstance(layer, SLIDING + ADAPTIVE):
+        if layer is not None and (_slides(layer) or isinstance(layer, ADAPTIVE)):
             rows.append([where(node), kind_of(layer), *_figures(view)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -94,10 +98,26 @@ def _view(graph: fx.GraphModule, node: fx.Node, views: dict[fx.Node, View]) -> V
     numbers = _sliding(graph, node)
     if numbers:
         return _slid(numbers, before)
+    _check_pointwise(graph, node)
     sizes = {_size(given) for given in (node, *seen)} - {None}
     if len(sizes) <= 1:
         return before
     return _pooled(node, called(graph, node), seen[0], before)
+
+
+def _slides(layer: nn.Module | None) -> bool:
+    """Whether it is torch's, or a layer like its convolution, as a binary one."""
+    alike = all(hasattr(layer, name) for name in NUMBERS) and hasattr(layer, "weight")
+    return isinstance(layer, SLIDING) or (alike and not getattr(layer, "transposed", False))
+
+
+def _check_pointwise(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Raises LabError for a call that mixes positions in a way that is not known here."""
+    layer = called(graph, node)
+    weighted = layer is not None and any(p.dim() > 1 for p in layer.parameters())
+    if weighted or node.target in MIXING:
+        problem = f"what {where(node)} sees is not known"
+        raise LabError(problem, "use modules for convolutions, and leave the axes in their order")
 
 
 def _size(node: fx.Node) -> tuple[int, ...] | None:
@@ -108,7 +128,7 @@ def _size(node: fx.Node) -> tuple[int, ...] | None:
 def _sliding(graph: fx.GraphModule, node: fx.Node) -> dict[str, Any] | None:
     """Kernel, stride, padding and dilation of a call that slides over maps."""
     layer = called(graph, node)
-    if isinstance(layer, SLIDING):
+    if _slides(layer):
         return {name: getattr(layer, name, 1) for name in NUMBERS}
     if node.target not in POOLS:
         return None

@@ -9,6 +9,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.models import build
+from labsupport.network.calls import kind_of
 from labsupport.network.receptive_field import receptive_fields
 
 
@@ -114,3 +115,22 @@ def test_what_resizes_maps_otherwise_is_named():
         receptive_fields(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2)), (1, 8, 8))
     with pytest.raises(LabError, match="mul does to the size"):
         receptive_fields(Excited(), (1, 8, 8))
+
+
+class Convolved(nn.Module):
+    """A convolution by torch's function, whose weights are another layer's."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.inner.weight, padding=1)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.ConvTranspose2d(1, 1, 3, padding=1), Convolved(), nn.Linear(8, 8)], ids=kind_of
+)
+def test_what_mixes_positions_in_an_unknown_way_is_refused(layer):
+    with pytest.raises(LabError, match="sees is not known"):
+        receptive_fields(nn.Sequential(layer, nn.Conv2d(1, 1, 3)), (1, 8, 8))

@@ -246,3 +246,37 @@ def test_networks_that_cannot_be_packed():
     network[3][1].weight.data[0] = torch.inf
     with pytest.raises(LabError, match=r"layer 3\.1 has weights that are not finite"):
         pack(network, MNIST)
+
+
+class Overwritten(nn.Module):
+    """What a ReLU overwrites is read by another layer and by an addition."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.relu = nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True)
+        self.b, self.c = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x):
+        y = self.a(x)
+        return self.c(self.b(self.relu(y)) + y)
+
+
+class Enlarged(nn.Module):
+    """Its last layer gets a size beside its maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.c = nn.Conv2d(4, 4, 3, padding=1)
+        self.up = nn.ConvTranspose2d(4, 1, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        return self.up(self.c(self.b(self.a(x))), output_size=[16, 16])
+
+
+@pytest.mark.parametrize("make", [Overwritten, Enlarged])
+def test_what_is_read_twice_and_constants_stay(make):
+    torch.manual_seed(0)
+    network = binarize(make(), XNOR_WITHOUT_K).eval()
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(pack(network, (1, 8, 8))(x), network(x))

@@ -34,7 +34,8 @@ def decompose_along(
 
     Raises LabError as `decompose` does, for a layer that is not there before anything is retrained.
     """
-    list(weighted_layers(network, chosen))
+    layers: Iterator[tuple[str, nn.Module, Decomposition]] = weighted_layers(network, chosen)
+    list(layers)
     for name, how in chosen.items():
         network = retrain(decompose(network, {name: how}))
         yield network

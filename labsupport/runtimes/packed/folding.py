@@ -61,8 +61,11 @@ def chain_before(graph: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
     found: list[fx.Node] = []
     (node,) = node.all_input_nodes
     while len(node.users) == 1 and _is_monotone(called(graph, node)):
+        (before,) = node.all_input_nodes
+        if len(before.users) > 1 and getattr(called(graph, node), "inplace", False):
+            break  # others read what it writes
         found.insert(0, node)
-        (node,) = node.all_input_nodes
+        node = before
     return found
 
 

@@ -82,9 +82,9 @@ def pack(network: nn.Module, input_shape: tuple[int, ...]) -> PackedNetwork:
 def _in_a_row(body: fx.GraphModule) -> nn.Sequential | None:
     """The layers of a graph as what it is if each reads the one before; they are called faster."""
     first, *calls, last = body.graph.nodes
-    before = [first, *calls]
+    readers = zip([first, *calls], [*calls, last], strict=True)
     layers = [called(body, node) for node in calls]
-    alone = [node.all_input_nodes == [of] for of, node in zip(before, [*calls, last], strict=True)]
+    alone = [reader.args == (node,) and not reader.kwargs for node, reader in readers]
     if not all(alone) or None in layers:
         return None
     return nn.Sequential(*(m for m in layers if m and not isinstance(m, IDLE)))

@@ -28,7 +28,7 @@ class Prepared(nn.Module):
         self.prepare()
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
-        super()._load_from_state_dict(*args, **options)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args, **options)
         self.prepare()
 
     @property
