@@ -19,7 +19,7 @@ from labsupport.records.definitions import read_definitions
 from labsupport.records.tables import read_tables
 from labsupport.runs.record import read_record
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 LABS = Path(sys.executable).parent / "labs"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
