@@ -12,7 +12,7 @@ from labsupport.models.cnn import Shape
 KERNEL = 2  # of the first layer
 
 
-class Scale(nn.Module):
+class Multiplied(nn.Module):
     """Its input times a number."""
 
     def __init__(self, factor: float) -> None:
@@ -36,7 +36,7 @@ def airbench(input_shape: Shape, classes: int = 10, *, width: int = 32) -> nn.Se
     first = nn.Conv2d(input_shape[0], 2 * patch, KERNEL)
     groups = (*_group(2 * patch, width), *_group(width, 4 * width), *_group(4 * width, 4 * width))
     head = nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes, bias=False)
-    return nn.Sequential(first, nn.ReLU(), *groups, *head, Scale(1 / 9))
+    return nn.Sequential(first, nn.ReLU(), *groups, *head, Multiplied(1 / 9))
 
 
 def _group(channels: int, filters: int) -> tuple[nn.Module, ...]:

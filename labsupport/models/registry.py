@@ -45,8 +45,12 @@ BUILDERS: dict[str, Builder] = {
 NAMES = tuple(BUILDERS)
 FILLED = ("input_shape", "classes", "num_classes")  # what is not a knob
 SMALLEST_SIDE = {
-    **{"lenet5": 16, "rules_cnn": 6, "pooled_cnn": 4},
-    **{"alexnet": 8, "airbench": 9, "tensornet": 4},
+    "lenet5": 16,
+    "rules_cnn": 6,
+    "pooled_cnn": 4,
+    "alexnet": 8,
+    "airbench": 9,
+    "tensornet": 4,
 }
 
 

@@ -34,26 +34,26 @@ NUMBERS = ("kernel_size", "stride", "padding", "dilation")
 
 
 @dataclass(frozen=True)
-class Window:
+class Span:
     """Along one axis: the pixels [start, start + field) that position 0 sees; the next, step on."""
 
     start: int = 0
     field: int = 1
     step: int = 1
 
-    def behind(self, kernel: int, stride: int, padding: int, dilation: int) -> Window:
+    def behind(self, kernel: int, stride: int, padding: int, dilation: int) -> Span:
         """The window of a layer that slides over maps of this one."""
         wider = self.field + (kernel - 1) * dilation * self.step
-        return Window(self.start - padding * self.step, wider, self.step * stride)
+        return Span(self.start - padding * self.step, wider, self.step * stride)
 
-    def __or__(self, other: Window) -> Window:
+    def __or__(self, other: Span) -> Span:
         """What maps see that are joined from two."""
         start = min(self.start, other.start)
         end = max(self.start + self.field, other.start + other.field)
-        return Window(start, end - start, self.step)
+        return Span(start, end - start, self.step)
 
 
-View = tuple[Window, Window]  # down, across
+View = tuple[Span, Span]  # down, across
 
 
 def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> pd.DataFra
             continue
         views[node] = view
         layer = called(graph, node)
-        if layer is not None and (_slides(layer) or isinstance(layer, ADAPTIVE)):
+        if isinstance(layer, SLIDING + ADAPTIVE):
             rows.append([where(node), kind_of(layer), *_figures(view)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -86,7 +86,7 @@ def _figures(view: View) -> list[int]:
 def _view(graph: fx.GraphModule, node: fx.Node, views: dict[fx.Node, View]) -> View | None:
     """What a call's maps see; None for what gives no maps."""
     if node.op == "placeholder":
-        return Window(), Window()
+        return Span(), Span()
     seen = [given for given in node.all_input_nodes if given in views]
     shape = shape_of(node)
     if not seen or node.op == "output" or (shape is not None and len(shape) != 4):
@@ -103,12 +103,6 @@ def _view(graph: fx.GraphModule, node: fx.Node, views: dict[fx.Node, View]) -> V
     if len(sizes) <= 1:
         return before
     return _pooled(node, called(graph, node), seen[0], before)
-
-
-def _slides(layer: nn.Module | None) -> bool:
-    """Whether it is torch's, or a layer like its convolution, as a binary one."""
-    alike = all(hasattr(layer, name) for name in NUMBERS) and hasattr(layer, "weight")
-    return isinstance(layer, SLIDING) or (alike and not getattr(layer, "transposed", False))
 
 
 def _check_pointwise(graph: fx.GraphModule, node: fx.Node) -> None:
@@ -128,7 +122,7 @@ def _size(node: fx.Node) -> tuple[int, ...] | None:
 def _sliding(graph: fx.GraphModule, node: fx.Node) -> dict[str, Any] | None:
     """Kernel, stride, padding and dilation of a call that slides over maps."""
     layer = called(graph, node)
-    if _slides(layer):
+    if isinstance(layer, SLIDING):
         return {name: getattr(layer, name, 1) for name in NUMBERS}
     if node.target not in POOLS:
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
 
@@ -34,6 +34,17 @@ class Weights:
     count: int
     bits: float
     activation_bits: float
+
+
+def few_bit_weights(number: int, bits: float, others: Iterable[Tensor | None]) -> Weights:
+    """So many weights of few bits, and other numbers of a layer as they are stored.
+
+    `activation_bits` are NaN: the layer knows them.
+    """
+    stored = [tensor for tensor in others if tensor is not None]
+    count = number + sum(tensor.numel() for tensor in stored)
+    total = number * bits + sum(8 * tensor.nbytes for tensor in stored)
+    return Weights(count, total / count if count else 0.0, float("nan"))
 
 
 def weights_of(network: nn.Module) -> Weights:

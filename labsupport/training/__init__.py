@@ -4,7 +4,7 @@ from labsupport.training.augmentation import Affine, Augmentation, Crop, Flip, S
 from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
 from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
-from labsupport.training.fast import FasterShifts, fast_recipe
+from labsupport.training.fast import FasterBiases, fast_recipe
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
     CrossEntropy,
@@ -15,7 +15,7 @@ from labsupport.training.objectives import (
 )
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
-from labsupport.training.schedules import Constant, Cyclic, OneCycle
+from labsupport.training.schedules import Constant, Cyclic, OneCycle, Triangular
 from labsupport.training.seeds import Job, fit_jobs, fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
 
@@ -30,7 +30,7 @@ __all__ = [
     "Cyclic",
     "Derived",
     "Evaluation",
-    "FasterShifts",
+    "FasterBiases",
     "Flip",
     "InBfloat16",
     "Job",
@@ -42,6 +42,7 @@ __all__ = [
     "SoftCrossEntropy",
     "Step",
     "Trained",
+    "Triangular",
     "derive",
     "evaluate",
     "expected_calibration_error",

@@ -14,7 +14,7 @@ from labsupport.core.errors import LabError
 from labsupport.training.augmentation import Flip, Shift
 from labsupport.training.optimizers import SGD, ParameterGroup
 from labsupport.training.recipe import Recipe
-from labsupport.training.schedules import OneCycle
+from labsupport.training.schedules import Triangular
 
 RATE, DECAY, MOMENTUM = 1.5e-3, 1.3e-3, 0.85  # the rate is for one image of a batch
 
@@ -22,7 +22,7 @@ RATE, DECAY, MOMENTUM = 1.5e-3, 1.3e-3, 0.85  # the rate is for one image of a b
 def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
     """Nesterov's SGD at a rate that grows with the batch, flips, shifts, smoothed labels.
 
-    Page's rates as those of a mean loss. Train with `FasterShifts(recipe)` as groups.
+    Page's rates as those of a mean loss. Train with `FasterBiases(recipe)` as groups.
     """
     return Recipe(
         epochs,
@@ -30,7 +30,7 @@ def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
         lr=RATE * batch_size,
         weight_decay=DECAY,
         optimizer=SGD(MOMENTUM),
-        schedule=OneCycle(0.23),
+        schedule=Triangular(),
         augmentation=(Flip(), Shift(2)),
         label_smoothing=0.2,
         channels_last=True,
@@ -39,8 +39,8 @@ def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
 
 
 @dataclass(frozen=True)
-class FasterShifts:
-    """Groups for `fit`: the shifts of batch norms learn `times` faster, with as much less decay.
+class FasterBiases:
+    """Groups for `fit`: the biases of batch norms learn `times` faster, with as much less decay.
 
     Page 2024, section 3.4. Raises LabError for `times` that is not above 0.
     """
@@ -50,13 +50,13 @@ class FasterShifts:
 
     def __post_init__(self) -> None:
         if not self.times > 0:
-            raise LabError(f"shifts that learn {self.times} times as fast", "give a number above 0")
+            raise LabError(f"biases that learn {self.times} times as fast", "give a number above 0")
 
     def __call__(self, model: nn.Module) -> list[ParameterGroup]:
         """Two groups of a network's parameters."""
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        shifts = [norm.bias for norm in norms if norm.bias is not None]
-        apart = {id(shift) for shift in shifts}
+        biases = [norm.bias for norm in norms if norm.bias is not None]
+        apart = {id(bias) for bias in biases}
         others = [p for p in model.parameters() if id(p) not in apart]
         lr, decay = self.recipe.lr * self.times, self.recipe.weight_decay / self.times
-        return [{"params": others}, {"params": shifts, "lr": lr, "weight_decay": decay}]
+        return [{"params": others}, {"params": biases, "lr": lr, "weight_decay": decay}]

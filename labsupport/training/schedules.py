@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
@@ -31,6 +32,24 @@ class OneCycle:
         return OneCycleLR(
             optimizer, max_lr=peaks, total_steps=max(steps, 2), pct_start=self.pct_start
         )
+
+
+@dataclass(frozen=True)
+class Triangular:
+    """In straight lines from a share of the recipe's rate up to all of it, then down to a share.
+
+    The schedule of Page 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU". It leaves the
+    optimizer's momentum as it is, while OneCycle moves it.
+    """
+
+    peak: float = 0.23
+    start: float = 0.2
+    end: float = 0.07
+
+    def __call__(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+        """The scheduler of an optimizer, called after each of the steps."""
+        places, shares = (0, self.peak * steps, steps), (self.start, 1.0, self.end)
+        return LambdaLR(optimizer, lambda step: float(np.interp(step, places, shares)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.models import build, whitened
-from labsupport.training import FasterShifts, Recipe, fast_recipe, fit
+from labsupport.training import FasterBiases, Recipe, fast_recipe, fit
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def colored():
 
 def test_shifts_of_norms_have_a_rate_of_their_own():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm2d(2, affine=False))
-    others, shifts = FasterShifts(Recipe(lr=0.1, weight_decay=0.2), times=4)(model)
+    others, shifts = FasterBiases(Recipe(lr=0.1, weight_decay=0.2), times=4)(model)
     assert [id(p) for p in shifts["params"]] == [id(model[1].bias)]
     assert len(others["params"]) == 3
     assert (shifts["lr"], shifts["weight_decay"]) == (pytest.approx(0.4), 0.05)
@@ -29,7 +29,7 @@ def test_shifts_of_norms_have_a_rate_of_their_own():
 
 def test_shifts_that_do_not_learn_are_refused():
     with pytest.raises(LabError, match="learn 0 times as fast"):
-        FasterShifts(Recipe(), times=0)
+        FasterBiases(Recipe(), times=0)
 
 
 def test_the_rate_grows_with_the_batch():
@@ -44,6 +44,6 @@ def test_a_whitened_network_learns_in_a_few_steps_and_keeps_its_frozen_patches(c
         model = whitened(build("airbench", (3, 12, 12), 3, width=8), "0", colored.train.x)
     model[0].weight.requires_grad_(False)
     recipe = fast_recipe(epochs=30, batch_size=30)
-    trained = fit(model, colored, recipe, groups=FasterShifts(recipe))
+    trained = fit(model, colored, recipe, groups=FasterBiases(recipe))
     assert torch.equal(trained.model[0].weight, model[0].weight)
     assert trained.val_accuracy > 0.9

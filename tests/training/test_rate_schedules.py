@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsupport.core.errors import LabError
-from labsupport.training import SGD, Constant, Cyclic, OneCycle, Recipe, Snapshots, fit, predict
+from labsupport.training import (
+    SGD,
+    Constant,
+    Cyclic,
+    OneCycle,
+    Recipe,
+    Snapshots,
+    Triangular,
+    fit,
+    predict,
+)
 
 
 def rates(schedule, steps, lrs=(0.1,)):
@@ -84,3 +94,15 @@ def test_snapshots_are_taken_at_the_ends_of_the_cycles(model, splits):
     assert not any(net.training for net in snapshots.models)
     assert torch.equal(x[-1], predict(result.model, splits.test))
     assert not torch.equal(x[0], x[1])
+
+
+def test_a_triangle_goes_from_its_start_to_the_peak_to_its_end_and_leaves_the_momentum():
+    found = rates(Triangular(peak=0.25, start=0.2, end=0.1), 8, lrs=(0.1, 0.4))
+    expected = [0.2, 0.6, 1.0, 0.85, 0.7, 0.55, 0.4, 0.25]
+    assert (found[:, 0] / 0.1).tolist() == pytest.approx(expected)
+    assert (found[:, 1] / 0.4).tolist() == pytest.approx(expected)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.85)
+    scheduler = Triangular()(optimizer, 10)
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.param_groups[0]["momentum"] == 0.85

@@ -12,7 +12,7 @@ from labsupport.core.errors import LabError
 from labsupport.methods.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from labsupport.methods.binary.schemes import Scheme
 from labsupport.network.replacing import replaced
-from labsupport.network.weights import weighted_layers
+from labsupport.network.weights import WEIGHTED, weighted_layers
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -23,15 +23,17 @@ def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
     Weights become the latent ones that signs are taken of. A batch norm precedes each binary layer
     but one of images, so that signs are those of centered values: Rastegari et al. 2016, figure 3.
     One follows a last layer that is binary. First and last are meant in the order in which the
-    network holds its layers. Train it by `fit(..., after_step=after_step)`. Raises LabError for a
-    network without such layers, or binary already, and for a layer that cannot be binarized: of
-    another kind, in groups, padded with other than zeros, with weights that are not finite.
+    network holds its layers. Weights of zero, as those of a pruned layer, count as +1. Train it by
+    `fit(..., after_step=after_step)`. Raises LabError for a network without such layers, or binary
+    already, and for a layer that cannot be binarized: of another kind with a matrix of weights, in
+    groups, padded with other than zeros, with weights that are not finite.
     """
     binary = copy.deepcopy(network)
     layers = {name: layer for name, layer, _ in weighted_layers(binary, None)}
     if binary_layers(binary):
         problem = f"this {type(network).__name__} is binary already"
         raise LabError(problem, "binarize the network that it was made from")
+    _check_others(binary)
     made = {layers[name]: _block(name, layers, scheme) for name in _chosen(layers, scheme)}
     if scheme.drops_relu:
         relus = [m for m in binary.modules() if isinstance(m, nn.ReLU)]
@@ -48,6 +50,15 @@ def after_step(network: nn.Module, step: int) -> None:
     """What `fit` does with a binary network after each step: see `BinaryLayer.after_step`."""
     for layer in binary_layers(network).values():
         layer.after_step()
+
+
+def _check_others(network: nn.Module) -> None:
+    """Raises LabError for a layer with a matrix of weights that is no torch's."""
+    for name, module in network.named_modules():
+        own = any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+        if own and not isinstance(module, WEIGHTED) and "parametrizations" not in name:
+            problem = f"layer {name} cannot be binarized: it is a {type(module).__name__}"
+            raise LabError(problem, "give a network of linear layers and convolutions")
 
 
 def _chosen(layers: dict[str, nn.Module], scheme: Scheme) -> list[str]:

@@ -12,6 +12,7 @@ from labsupport.core.errors import LabError
 from labsupport.methods.binary.schemes import Scheme
 from labsupport.methods.binary.signs import sign
 from labsupport.network.cost import Cost
+from labsupport.network.weights import Weights, few_bit_weights
 
 
 class BinaryLayer(nn.Module):
@@ -39,7 +40,8 @@ class BinaryLayer(nn.Module):
             remedy = f"give {wanted}, {self.weight.shape[1]} of them"
             raise LabError(problem, remedy)
         signs = x if self.scheme.window is None else sign(x, self.scheme.window)
-        out = self.product(signs, sign(self.weight)) * self.by_filter(self.alpha)
+        weight_signs = self.scheme.scale.signs(self.weight, self.memory)
+        out = self.product(signs, weight_signs) * self.by_filter(self.alpha)
         if self.scheme.scales_inputs:
             out = out * self.input_scale(x)
         return out if self.bias is None else out + self.by_filter(self.bias)
@@ -74,14 +76,17 @@ class BinaryLayer(nn.Module):
 
     @property
     def weight_count(self) -> int:
-        """Weights and biases."""
-        return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
+        """Weights and biases; alphas follow from the latent weights."""
+        return self._weights.count
 
     @property
     def weight_bits(self) -> float:
         """Mean bits of weights, one for each, and biases."""
-        rest = 0 if self.bias is None else self.bias.numel() * 8 * self.bias.dtype.itemsize
-        return (self.weight.numel() + rest) / self.weight_count
+        return self._weights.bits
+
+    @property
+    def _weights(self) -> Weights:
+        return few_bit_weights(self.weight.numel(), 1, [self.bias])
 
     @property
     def activation_bits(self) -> float:
@@ -91,14 +96,14 @@ class BinaryLayer(nn.Module):
     def forward_cost(self, _x: Tensor, output: Tensor) -> Cost:
         """A binary operation, or with real inputs an addition, for each weight an output sees.
 
-        For K one MAC for each position that a filter sees.
+        For K one MAC for each position that a filter sees, of maps; means over channels are free.
         """
         taps, filters = self.weight[0].numel(), len(self.weight)
         biases = 0 if self.bias is None else output.numel()
         if self.scheme.window is None:
             return Cost(additions=output.numel() * taps + biases)
         scaled = output.numel() // filters * self.weight[0, 0].numel()
-        macs = scaled if self.scheme.scales_inputs else 0
+        macs = scaled if self.scheme.scales_inputs and self.weight.dim() > 2 else 0
         return Cost(macs, binary_ops=output.numel() * taps, additions=biases)
 
     def extra_repr(self) -> str:

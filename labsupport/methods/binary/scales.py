@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from labsupport.methods.binary.signs import sign
 
 TINY = 1e-12  # makes all weights matter alike before the first step
 
@@ -20,8 +23,11 @@ class Scale(Protocol):
     def alpha(self, weight: Tensor, memory: Tensor | None) -> Tensor:
         """Factors (filters,) of latent weights (filters, ...)."""
 
+    def signs(self, weight: Tensor, memory: Tensor | None) -> Tensor:
+        """The signs of latent weights, with the gradient that the rule gives them."""
+
     def update(self, memory: Tensor | None, gradient: Tensor) -> None:
-        """Take in the gradient of a step, that at the binary weights."""
+        """Take in the gradient of a step."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,10 @@ class Unscaled:
     def alpha(self, weight: Tensor, memory: Tensor | None) -> Tensor:
         """Ones."""
         return weight.new_ones(len(weight))
+
+    def signs(self, weight: Tensor, memory: Tensor | None) -> Tensor:
+        """A gradient where |w| <= 1."""
+        return sign(weight)
 
     def update(self, memory: Tensor | None, gradient: Tensor) -> None:
         """Nothing to do."""
@@ -58,7 +68,8 @@ class LossAware(Unscaled):
 
     The curvature that Adam estimates says which weights the loss is sensitive to (Hou et al. 2017,
     "Loss-aware binarization of deep networks", proposition 3.1). Its bias correction cancels out.
-    `beta` is Adam's second one.
+    The gradient at the binary weights is that of the latent ones (algorithm 1). `beta` is Adam's
+    second one.
     """
 
     beta: float = 0.999
@@ -72,6 +83,11 @@ class LossAware(Unscaled):
         assert memory is not None
         d = memory.sqrt() + TINY
         return ((d * weight.detach().abs()).sum() / d.sum()).expand(len(weight))
+
+    def signs(self, weight: Tensor, memory: Tensor | None) -> Tensor:
+        """Over alpha, so that alpha times the signs passes gradients straight through."""
+        alpha = self.alpha(weight, memory)[0].clamp(min=TINY)
+        return sign(weight / alpha, math.inf)
 
     def update(self, memory: Tensor | None, gradient: Tensor) -> None:
         """A step of Adam's moving average of squares."""

@@ -16,7 +16,7 @@ from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
 from labsupport.network.cost import Cost
 from labsupport.network.replacing import replaced
-from labsupport.network.weights import weighted_layers
+from labsupport.network.weights import Weights, few_bit_weights, weighted_layers
 from labsupport.training import Recipe, fit
 from labsupport.training.optimizers import ParameterGroup
 
@@ -65,13 +65,16 @@ class QuantizedLayer(nn.Module):
     @property
     def weight_count(self) -> int:
         """Weights and biases; steps are not counted."""
-        return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
+        return self._weights.count
 
     @property
     def weight_bits(self) -> float:
         """Mean bits of weights and biases."""
-        rest = 0 if self.bias is None else self.bias.numel() * 8 * self.bias.dtype.itemsize
-        return (self.weight.numel() * self._weight_bits + rest) / self.weight_count
+        return self._weights.bits
+
+    @property
+    def _weights(self) -> Weights:
+        return few_bit_weights(self.weight.numel(), self._weight_bits, [self.bias])
 
     @property
     def activation_bits(self) -> float:

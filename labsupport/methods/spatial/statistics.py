@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -64,13 +64,10 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
         totals[layer.name] += torch.stack([mask.sum() for mask in seen]).cpu()
 
     shape = watch(network, split, count, batch_size)
-    with disabled(network):
-        costs = layer_costs(network, shape)
-    convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()
     rows = [
         _row(layer, totals[name].double() / len(split)) for name, layer in network.layers.items()
     ]
-    return Savings(pd.DataFrame(rows), float(convolutions), float(costs["macs"].sum()))
+    return Savings(pd.DataFrame(rows), *_macs(network, shape))
 
 
 @dataclass(frozen=True)
@@ -90,12 +87,9 @@ def judge(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> Jud
         raise LabError("there are no images to judge by", "give at least one")
     logits, cost = predict_with_cost(network, split, batch_size)
     labels = torch.cat([y for _, y in split.batches(batch_size)])
-    shape = next(iter(split.batches(1)))[0].shape[1:]
-    with disabled(network):
-        costs = layer_costs(network, tuple(shape))
-    convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()
-    saved = (costs["macs"].sum() - cost.fp_macs) / convolutions
-    return Judgment(float(saved), float((logits.argmax(1) == labels).double().mean()))
+    convolution_macs, all_macs = _macs(network, next(split.batches(1))[0].shape[1:])
+    saved = (all_macs - cost.fp_macs) / convolution_macs
+    return Judgment(saved, float((logits.argmax(1) == labels).double().mean()))
 
 
 @torch.no_grad()
@@ -119,6 +113,14 @@ def _looking(network: SpatialNetwork, look: Watch) -> Iterator[None]:
             hook = layer.register_forward_pre_hook(lambda layer, inputs: look(layer, inputs[0]))
             stack.callback(hook.remove)
         yield
+
+
+def _macs(network: SpatialNetwork, shape: Sequence[int]) -> tuple[float, float]:
+    """Of an image without masks: MACs of the convolutions, and all."""
+    with disabled(network):
+        costs = layer_costs(network, tuple(shape))
+    convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()
+    return float(convolutions), float(costs["macs"].sum())
 
 
 def _row(layer: SpatialLayer, counts: Tensor) -> dict[str, object]:

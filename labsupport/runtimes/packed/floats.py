@@ -60,34 +60,16 @@ class RealInputs(Prepared):
         biases = 0 if self.bias is None else output.numel()
         return Cost(additions=output.numel() * self.signs[0].numel() + biases)
 
-    @property
-    def weight_count(self) -> int:
-        """Weights and biases."""
-        return self.signs.numel() + (0 if self.bias is None else self.bias.numel())
-
-    @property
-    def weight_bits(self) -> float:
-        """Mean bits of weights and biases."""
-        rest = 0 if self.bias is None else 32 * self.bias.numel()
-        return (self.signs.numel() + rest) / self.weight_count
-
-    @property
-    def activation_bits(self) -> float:
-        """Inputs are floats."""
-        return 32.0
-
 
 class Scaled(nn.Module):
     """A product of signs times K, the mean |x| of what a filter sees: floats to floats."""
-
-    bias: Tensor | None
 
     def __init__(self, layer: BinaryLayer) -> None:
         super().__init__()
         self.pack = Pack(layer.name, layer.weight.shape[1])
         self.product = FloatsFromBits(layer)
         bias = None if layer.bias is None else layer.by_filter(layer.bias.detach().clone())
-        self.register_buffer("bias", bias)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.product.bias = None
         self.product.prepare()
 

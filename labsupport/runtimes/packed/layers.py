@@ -24,7 +24,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Window:
+class Geometry:
     """What a convolution's filters see: taps, steps, and positions added on each side.
 
     `pads` are those at the left, right, top and bottom.
@@ -107,22 +107,6 @@ class PackedLayer(Prepared):
             problem = f"layer {self.name} gets {given} words where it sees {wanted}"
             raise LabError(problem, f"pack inputs of {self.shape[1]} channels")
 
-    @property
-    def weight_count(self) -> int:
-        """Weights, and what the sums meet."""
-        return math.prod(self.shape) + self.others
-
-    @property
-    def weight_bits(self) -> float:
-        """Mean bits of both."""
-        others = sum(8 * b.nbytes for n, b in self.named_buffers() if n != "bits")
-        return (math.prod(self.shape) + others) / self.weight_count
-
-    @property
-    def others(self) -> int:
-        """How many numbers besides weights there are."""
-        return sum(b.numel() for n, b in self.named_buffers() if n != "bits")
-
     def binary_ops(self, x: Tensor) -> int:
         """Multiply-accumulates of signs for packed inputs."""
         sides = self.window.sides(x.shape[1], x.shape[2]) if self.window else (1, 1)
@@ -133,8 +117,8 @@ class PackedLayer(Prepared):
         return f"{self.name}, {self.shape}"
 
 
-def window_of(layer: BinaryConv2d) -> Window:
+def window_of(layer: BinaryConv2d) -> Geometry:
     """What a binary convolution's filters see."""
     height, width = layer.weight.shape[2:]
     left, right, top, bottom = layer.pads
-    return Window((height, width), layer.stride, layer.dilation, (left, right, top, bottom))
+    return Geometry((height, width), layer.stride, layer.dilation, (left, right, top, bottom))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Words = NDArray[np.int64]
+from labsupport.runtimes.packed.kernel import BITS, Floats, Words
 
-Floats = NDArray[np.floating]
 Pair = tuple[int, int]
-BITS = 64  # of a word
 
 
 @njit(cache=True)

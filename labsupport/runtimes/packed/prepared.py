@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
+
+from labsupport.network.weights import Weights, few_bit_weights
 
 
 class Prepared(nn.Module):
@@ -14,6 +17,8 @@ class Prepared(nn.Module):
     """
 
     made: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (0,)  # of its signs, which are kept in the buffer `bits`
+    activation_bits = 32.0
 
     def prepare(self) -> None:
         """Make them."""
@@ -30,6 +35,21 @@ class Prepared(nn.Module):
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         super()._load_from_state_dict(*args, **options)
         self.prepare()
+
+    @property
+    def weight_count(self) -> int:
+        """Signs, and every other number that is stored: alphas, biases, limits."""
+        return self._weights.count
+
+    @property
+    def weight_bits(self) -> float:
+        """Mean bits of both."""
+        return self._weights.bits
+
+    @property
+    def _weights(self) -> Weights:
+        others = [buffer for name, buffer in self.named_buffers() if name != "bits"]
+        return few_bit_weights(math.prod(self.shape), 1, others)
 
     @property
     def made_bytes(self) -> int:

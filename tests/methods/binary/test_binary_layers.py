@@ -83,6 +83,22 @@ def test_the_loss_aware_scale_takes_the_second_moment_of_adam():
     assert not LossAware().alpha(layer.weight, layer.memory).requires_grad
 
 
+def test_the_loss_aware_gradient_is_that_at_the_binary_weights():
+    torch.manual_seed(0)
+    layer = BinaryLinear(nn.Linear(5, 2), LAB, "layer")
+    with torch.no_grad():
+        layer.weight[0, 0] = 1.5
+    x, gradient = torch.randn(4, 5), torch.randn(4, 2)
+    out = layer(x)
+    torch.testing.assert_close(out, x @ signs(layer.weight).T * layer.alpha + layer.bias)
+    out.backward(gradient)
+    torch.testing.assert_close(layer.weight.grad, gradient.T @ x)
+
+
+def test_what_is_no_number_stays_none():
+    assert sign(torch.tensor([float("nan"), 2.0])).isnan().tolist() == [True, False]
+
+
 def test_latent_weights_are_clipped_after_a_step_and_frozen_ones_are_left_alone():
     layer = BinaryLinear(nn.Linear(2, 2, bias=False), BNN, "layer")
     layer.weight.data = torch.tensor([[-3.0, 0.5], [2.0, -1.0]])
