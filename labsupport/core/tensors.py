@@ -71,8 +71,9 @@ def components(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 def raw_bytes(tensor: Tensor) -> memoryview:
     """The values of a dense tensor as bytes, in the order of its indices."""
-    values = tensor.detach().cpu().contiguous()
-    return values.reshape(-1).view(torch.uint8).numpy().data
+    # A lone value of a larger tensor counts as contiguous, but keeps a stride that has no view.
+    values = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+    return values.view(torch.uint8).numpy().data
 
 
 def _content(

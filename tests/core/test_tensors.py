@@ -5,6 +5,7 @@ from safetensors.torch import save_file
 from labsupport.core.tensors import (
     UNREADABLE,
     hash_tensors,
+    raw_bytes,
     read_metadata,
     read_tensors,
     tensors_size,
@@ -80,3 +81,9 @@ def test_the_hash_tells_values_shapes_and_types_apart():
     variants = [base, base.view(2, 3), base.flip(0), base.to(torch.uint8)]
     assert len({hash_tensors([variant]) for variant in variants}) == 4
     assert hash_tensors([base]) == hash_tensors([base.clone()])
+
+
+def test_a_lone_value_of_a_larger_tensor_has_bytes():
+    lone = torch.arange(64.0).view(1, 1, 64)[0, :, 3]
+    assert lone.stride() == (64,)
+    assert bytes(raw_bytes(lone)) == bytes(raw_bytes(torch.tensor([3.0])))
