@@ -13,9 +13,9 @@ settings.load_profile("course")
 matplotlib.use("agg")  # here only: kernels that a test starts draw inline, as for a reader
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    torch.set_num_threads(1)  # before fixtures of any scope: they would compute on what was left
 
 
 def pytest_collection_modifyitems(items):

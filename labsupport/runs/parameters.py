@@ -83,7 +83,7 @@ def parameters_of(path: Path) -> dict[str, Parameter]:
     try:
         comments = _comments(source)
         found = [_parameter(node, comments) for node in ast.parse(source).body]
-    except (LabError, SyntaxError, tokenize.TokenError, ValueError, KeyError) as error:
+    except (LabError, SyntaxError, tokenize.TokenError, TypeError, ValueError, KeyError) as error:
         raise LabError(f"the parameters of {path.name} cannot be read: {error}", RULE) from None
     return {parameter.name: parameter for parameter in found}
 

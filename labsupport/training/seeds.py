@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import nn
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
+from labsupport.network.storage import load, save
 from labsupport.training.cache import fit_or_load, train_or_load
 from labsupport.training.evaluation import evaluate
 from labsupport.training.loop import Trained
@@ -66,6 +68,22 @@ class Job:
         )
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A job on its way to a worker, its network in a file: masked ones cannot be pickled."""
+
+    path: Path
+    job: Job
+
+    @classmethod
+    def off(cls, job: Job, path: Path) -> _Sent:
+        save(job.network, path)
+        return cls(path, replace(job, network=nn.Identity()))
+
+    def __call__(self, folder: Path) -> Trained:
+        return replace(self.job, network=load(self.path, self.job.splits.device)).run(folder)
+
+
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -79,7 +97,10 @@ def fit_jobs(
     """
     folder = Path(folder).resolve()
     if executor:
-        _side_by_side([job.run for job in jobs.values()], folder, executor, threads)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as sent:
+            ways = [_Sent.off(job, Path(sent) / str(i)) for i, job in enumerate(jobs.values())]
+            _side_by_side(ways, folder, executor, threads)
     with on_threads(threads):
         return {name: job.run(folder) for name, job in jobs.items()}
 

@@ -63,6 +63,7 @@ def test_signs_in_texts_and_comments_are_only_signs(course):
         "a: int = True",
         "a: int = 9  # [1..5]",
         "a: int = 1  # [one..two]",
+        "a: str = 'x'  # [0..9]",
         "import os",
         "a: int =",
     ],

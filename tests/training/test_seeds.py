@@ -1,3 +1,4 @@
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from labsupport.core.errors import LabError
+from labsupport.methods import pruning
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
 from labsupport.training import (
@@ -68,6 +70,25 @@ def test_jobs_train_as_fit_does_one_by_one(tmp_path, splits, workers):
         torch.testing.assert_close(
             found[name].model.state_dict(), alone.model.state_dict(), atol=0, rtol=0
         )
+
+
+class Pickling(ThreadPoolExecutor):
+    """Sends each task through a pickle, as workers in other processes get it."""
+
+    def submit(self, task, *arguments):
+        return super().submit(*pickle.loads(pickle.dumps((task, *arguments))))
+
+
+def test_masked_networks_reach_workers(tmp_path, splits):
+    masked = pruning.magnitude(SPEC.build(), 0.5)
+    jobs = {"masked": Job(masked, splits, RECIPE, 0)}
+    with Pickling(1) as pool:
+        found = fit_jobs(jobs, tmp_path, executor=pool)["masked"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]  # trained once
+    assert pruning.sparsity(found.model) == pytest.approx(pruning.sparsity(masked))
+    with on_threads(1):
+        alone = fit(masked, splits, RECIPE, 0)
+    torch.testing.assert_close(found.model.state_dict(), alone.model.state_dict(), atol=0, rtol=0)
 
 
 def test_seeds_give_a_row_each_with_mean_and_spread(splits, alone):
