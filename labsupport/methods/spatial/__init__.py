@@ -12,6 +12,7 @@ from labsupport.methods.spatial.harm import Effects, effects
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
+from labsupport.methods.spatial.on_test import front_on_test, on_test
 from labsupport.methods.spatial.patterns import (
     count_ones,
     decode,
@@ -65,8 +66,10 @@ __all__ = [
     "fast_front",
     "fast_search",
     "first_passes",
+    "front_on_test",
     "greedy_search",
     "judge",
+    "on_test",
     "patch_codes",
     "patch_grid",
     "patterns",
