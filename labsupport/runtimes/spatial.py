@@ -75,6 +75,16 @@ class LayerPair:
     x: Tensor
     saved: float
 
+    @property
+    def both(self) -> dict[str, nn.Module]:
+        """Both ways by their names, to be clocked."""
+        return {"torch": self.torch, "kernel": self.kernel}
+
+    @property
+    def about(self) -> dict[str, str | float]:
+        """What to write down of it."""
+        return {"layer": self.name, "saved": self.saved}
+
 
 def layer_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[LayerPair]:
     """The enabled layers on what they get for some images, to be clocked.

@@ -6,10 +6,14 @@ from made_spatial import SHAPE, Residual, images, made
 from labsupport.data import Split
 from labsupport.methods.spatial import (
     Granularity,
+    beside_greedy,
     disabled,
     fast_front,
+    fast_search,
     front_on_test,
+    greedy_search,
     judge,
+    savings,
     spatialize,
 )
 from labsupport.training import evaluate, predict
@@ -36,5 +40,25 @@ def test_a_row_for_each_eps_says_what_the_search_saw_and_what_others_show():
         assert row.lost_in_search == pytest.approx(100 * one.trial.loss)
         assert row.saved == pytest.approx(judged.saved)
         assert row.points_lost == pytest.approx(100 * (1 - judged.accuracy))
+        left = (
+            savings(network, test).all_macs - judged.saved * savings(network, test).convolution_macs
+        )
+        assert row.macs == pytest.approx(left)
         in_search = judge(found[row.eps], tuned).saved
         assert row.saved_in_search == pytest.approx(in_search)
+
+
+def test_both_searches_stand_side_by_side():
+    network = spatialize(made(Residual), SHAPE, convolutions=["blocks.0.conv1"])
+    split, mode = own_answers(network, 3), Granularity.FILTER
+    row = beside_greedy(network, split, 0.1, mode, tries=3)
+    greedy, fast = (
+        greedy_search(network, split, 0.1, mode),
+        fast_search(network, split, 0.1, mode, tries=3),
+    )
+    macs = savings(network, split).convolution_macs
+    assert row == {
+        "mode": "filter", "layers": 1, "eps_points": 10,
+        "greedy_saved": greedy.trial.saved_macs / macs, "greedy_passes": len(greedy.passes),
+        "fast_saved": fast.trial.saved_macs / macs, "fast_passes": len(fast.passes),
+    }  # fmt: skip
