@@ -71,6 +71,7 @@ def front_on_test(
     rounds: int = 2,
     tries: int = 10,
     batch_size: int = 250,
+    statistics: Batched | None = None,
 ) -> tuple[dict[str, SpatialNetwork], pd.DataFrame]:
     """The masks that `fast_front` finds on one split, by the names of eps, and a table of them.
 
@@ -84,7 +85,7 @@ def front_on_test(
     values = {name: _own_loss(network, tuned) if e is None else e for name, e in epsilons.items()}
     found = fast_front(
         network, tuned, values.values(), granularity,
-        p=p, ones=ones, rounds=rounds, tries=tries, batch_size=batch_size,
+        p=p, ones=ones, rounds=rounds, tries=tries, batch_size=batch_size, statistics=statistics,
     )  # fmt: skip
     mode = granularity.name.lower()
     seconds = time.perf_counter() - start
