@@ -16,13 +16,17 @@ from labsupport.methods.spatial.statistics import judge, plain_macs
 from labsupport.training import evaluate
 
 
-def on_test(network: SpatialNetwork, test: Batched, before: float) -> dict[str, float]:
-    """What the masks in force save and lose on a split, from the accuracy before.
+def on_test(
+    network: SpatialNetwork, test: Batched, before: float | None = None
+) -> dict[str, float]:
+    """What the masks in force save and lose on a split, from an accuracy before.
 
-    saved is a share of the convolutions' MACs, macs are all that are left, points_lost are percent
-    of the images. Raises LabError for a split without images.
+    By default that is the network's own without masks. saved is a share of the convolutions' MACs,
+    macs are all that are left, points_lost are percent of the images. Raises LabError for a split
+    without images.
     """
     found = judge(network, test)
+    before = _plain_accuracy(network, test) if before is None else before
     convolutions, everything = plain_macs(network, next(test.batches(1))[0].shape[1:])
     return {
         "saved": found.saved,
@@ -89,8 +93,7 @@ def front_on_test(
     )  # fmt: skip
     mode = granularity.name.lower()
     seconds = time.perf_counter() - start
-    with disabled(network):
-        before = evaluate(network, test).accuracy
+    before = _plain_accuracy(network, test)
     rows = [
         {"variant": f"{p} x {p} by {mode}, eps {name}", "mode": mode, "p": p}
         | {"eps": name, "eps_points": 100 * eps}
@@ -104,6 +107,9 @@ def front_on_test(
 
 
 def _own_loss(network: SpatialNetwork, split: Batched) -> float:
+    return max(0.0, _plain_accuracy(network, split) - evaluate(network, split).accuracy)
+
+
+def _plain_accuracy(network: SpatialNetwork, split: Batched) -> float:
     with disabled(network):
-        before = evaluate(network, split).accuracy
-    return max(0.0, before - evaluate(network, split).accuracy)
+        return evaluate(network, split).accuracy
