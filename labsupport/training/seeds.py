@@ -19,7 +19,7 @@ from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
 from labsupport.training.cache import fit_or_load, train_or_load
 from labsupport.training.evaluation import evaluate
-from labsupport.training.loop import Trained
+from labsupport.training.loop import AfterStep, Trained
 from labsupport.training.objectives import Objective
 from labsupport.training.recipe import Recipe
 
@@ -51,19 +51,22 @@ def fit_seeds(
 
 @dataclass(frozen=True)
 class Job:
-    """One training: which network on which data, by which recipe, from which seed, to what end."""
+    """One training: which network on which data, by which recipe, from which seed, to what end.
+
+    `objective` and `after_step` are those of `fit`.
+    """
 
     network: nn.Module
     splits: Splits[Any]
     recipe: Recipe
     seed: int
     objective: Objective | None = None
+    after_step: AfterStep | None = None
 
     def run(self, folder: Path) -> Trained:
         """The trained network, read back from the folder if it is there."""
-        return fit_or_load(
-            self.network, self.splits, self.recipe, self.seed, folder, objective=self.objective
-        )
+        given = self.network, self.splits, self.recipe, self.seed, folder
+        return fit_or_load(*given, objective=self.objective, after_step=self.after_step)
 
 
 Name = TypeVar("Name", bound=Hashable)

@@ -49,10 +49,18 @@ def test_a_workers_error_is_ours(tmp_path, splits):
         fit_seeds(wrong, splits, RECIPE, [0], tmp_path, executor=executor)
 
 
+@torch.no_grad()
+def halve(model, step):
+    """Something done after each step."""
+    for parameter in model.parameters():
+        parameter.mul_(0.5)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_jobs_train_as_fit_does_one_by_one(tmp_path, splits, workers):
     smoothed = CrossEntropy(0.1)
     jobs = {
+        ("halved", 0): Job(SPEC.build(), splits, RECIPE, 0, after_step=halve),
         ("narrow", 0): Job(SPEC.build(), splits, RECIPE, 0),
         ("wide", 5): Job(replace(SPEC, knobs={"width": 8}).build(), splits, RECIPE, 5, smoothed),
     }
@@ -63,7 +71,8 @@ def test_jobs_train_as_fit_does_one_by_one(tmp_path, splits, workers):
     assert list(found) == list(jobs)
     for name, job in jobs.items():
         with on_threads(1):
-            alone = fit(job.network, splits, RECIPE, job.seed, objective=job.objective)
+            options = {"objective": job.objective, "after_step": job.after_step}
+            alone = fit(job.network, splits, RECIPE, job.seed, **options)
         assert found[name].seed == job.seed
         torch.testing.assert_close(
             found[name].model.state_dict(), alone.model.state_dict(), atol=0, rtol=0
