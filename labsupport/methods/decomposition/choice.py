@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from labsupport.core.errors import LabError
+from labsupport.methods.decomposition.cp import CP
 from labsupport.methods.decomposition.pieces import Decomposition
+from labsupport.methods.decomposition.rank_one import full_rank
+from labsupport.methods.decomposition.svd import SVD
+from labsupport.methods.decomposition.tucker import Tucker
 from labsupport.network.calls import run
 from labsupport.network.cost import batch_cost, parameter_count
 from labsupport.network.modes import evaluating
@@ -25,6 +29,9 @@ from labsupport.network.weights import weighted_layers
 COSTS = ["parameters", "macs", "seconds"]
 COLUMNS = ["layer", "decomposition", "error", *COSTS]
 MOST = 2**14  # choices for some layers that are carried on to the next one
+SHARES = (1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of channels and units, as ranks
+POSITIONS = 9  # terms of CP at least, if there can be as many
+STEPS = 40  # from the seconds of the layers as they are to the least
 
 Option = tuple[str, nn.Module, Sequence[Decomposition]]
 Seconds = Callable[[nn.Module, Tensor], float]
@@ -33,6 +40,34 @@ Seconds = Callable[[nn.Module, Tensor], float]
 def count_no_seconds(_layer: nn.Module, _x: Tensor) -> float:
     """NaN: nothing is clocked."""
     return float("nan")
+
+
+def options(layer: nn.Module, shares: Sequence[float] = SHARES) -> list[Decomposition]:
+    """Decompositions to try: ranks at some shares of a layer's inputs and outputs.
+
+    SVD of a linear layer or a 1x1 convolution; of another convolution SVD, Tucker with each pair of
+    ranks, and CP with as many terms as it has inputs or outputs, whichever are fewer. None of
+    depthwise convolutions and other layers, which are best left as they are.
+    """
+    if not isinstance(layer, nn.Linear | nn.Conv2d) or not layer.weight.numel():
+        return []
+    rows, columns, *kernel = layer.weight.shape
+    positions = math.prod(kernel)
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    if 1 < groups == columns * groups:
+        return []
+    rows //= groups
+    outer = _ranks(min(rows, columns * positions), shares)
+    if positions == 1:
+        return [SVD(rank) for rank in outer]
+    inner = _ranks(min(columns, rows * positions), shares)
+    pairs = [Tucker(a, b) for a in inner for b in outer]
+    terms = min(full_rank((rows, columns, *kernel)), max(POSITIONS, min(rows, columns)))
+    return [*map(SVD, outer), *pairs, CP(terms)]
+
+
+def _ranks(full: int, shares: Sequence[float]) -> list[int]:
+    return sorted({max(1, round(full * share)) for share in shares})
 
 
 def candidates(
@@ -131,6 +166,52 @@ def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, De
     return {
         row["layer"]: row["decomposition"] for row in chosen if row["decomposition"] is not None
     }
+
+
+def remaining(table: pd.DataFrame, macs: float, times: float) -> float:
+    """What a table's layers may take, of a network of so many MACs, to leave `times` fewer.
+
+    Below 0 where the other layers alone take more.
+    """
+    return macs / times - (macs - float(table.groupby("layer")["macs"].first().sum()))
+
+
+def taken(table: pd.DataFrame, chosen: Mapping[str, Decomposition], by: str = "macs") -> float:
+    """What a table's layers take once some are decomposed as chosen."""
+    rows = zip(table["layer"], table["decomposition"], strict=True)
+    return float(table.loc[[chosen.get(name) == how for name, how in rows], by].sum())
+
+
+def choose_timed(table: pd.DataFrame, macs: float) -> dict[str, Decomposition]:
+    """The decompositions that `choose` finds for the most seconds at which `macs` are kept, too.
+
+    Where even the fastest take more MACs, as layers of few channels may, the budget of MACs alone
+    counts. Raises LabError as `choose` does.
+    """
+    layers = table.groupby("layer")["seconds"]
+    as_they_are, least = float(layers.first().sum()), float(layers.min().sum())
+    for part in np.linspace(1, 0, STEPS):
+        seconds = least * (1 + 1e-9) + part * (as_they_are - least)
+        chosen = choose(table, seconds, "seconds")
+        if taken(table, chosen) <= macs:
+            return chosen
+    return choose(table, macs)
+
+
+def in_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """The decompositions of a table by kind, MACs and clocked seconds in those of their layer.
+
+    Columns: layer, kind (SVD, Tucker and so on), error, share_of_macs, share_of_time_clocked.
+    """
+    own = table.groupby("layer")[["macs", "seconds"]].transform("first")
+    kinds = [type(how).__name__ for how in table["decomposition"]]
+    shares = {
+        "share_of_macs": table["macs"] / own["macs"],
+        "share_of_time_clocked": table["seconds"] / own["seconds"],
+    }
+    frame = table[["layer", "error"]].assign(kind=kinds, **shares)
+    rows = frame[table["decomposition"].notna()].reset_index(drop=True)
+    return rows[["layer", "kind", "error", *shares]]
 
 
 @dataclass(frozen=True)

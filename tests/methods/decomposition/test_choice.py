@@ -13,7 +13,19 @@ from made_rules import toy_images, toy_network
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.decomposition import CP, SVD, Tucker, candidates, choose, decompose
+from labsupport.methods.decomposition import (
+    CP,
+    SVD,
+    Tucker,
+    candidates,
+    choose,
+    choose_timed,
+    decompose,
+    in_shares,
+    options,
+    remaining,
+    taken,
+)
 from labsupport.methods.decomposition import choice as choice_module
 from labsupport.network.cost import cost, parameter_count
 from labsupport.network.fingerprint import fingerprint
@@ -162,3 +174,78 @@ def test_a_layer_that_no_image_reaches_is_refused_by_name():
     net.forward = net[0].forward
     with pytest.raises(LabError, match="no image reaches layer unused"):
         candidates(net, torch.randn(3, 4), {"unused": [SVD(1)]})
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(30, 12),
+        nn.Conv2d(1, 8, 3),
+        nn.Conv2d(3, 24, 3, groups=3, padding=1),
+        nn.Conv2d(12, 6, 3, groups=2),
+        nn.Conv2d(12, 6, 1),
+        nn.Conv2d(40, 1, 3),
+        nn.Conv2d(6, 6, (1, 5)),
+    ],
+    ids=str,
+)
+def test_every_option_fits_its_layer(layer):
+    given = options(layer)
+    assert len(set(given)) == len(given) > 0
+    x = (
+        torch.randn(2, 30)
+        if isinstance(layer, nn.Linear)
+        else torch.randn(2, layer.in_channels, 7, 7)
+    )
+    for how in given:
+        assert how(layer, "it")(x).shape == layer(x).shape
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(6, 6, 3, groups=6), nn.ReLU()], ids=str)
+def test_what_is_best_left_as_it_is_has_no_options(layer):
+    assert options(layer) == []
+
+
+def clocked_table(seconds):
+    """Two layers of 100 MACs and a second each, with two options."""
+    rows = [
+        *[("a", None, 0.0, 9, 100, 1.0), ("a", SVD(2), 0.1, 9, 50, seconds[0])],
+        *[("a", SVD(1), 0.5, 9, 20, seconds[1]), ("b", None, 0.0, 9, 100, 1.0)],
+        *[("b", SVD(2), 0.2, 9, 60, seconds[2]), ("b", SVD(1), 0.6, 9, 30, seconds[3])],
+    ]
+    return pd.DataFrame(rows, columns=choice_module.COLUMNS)
+
+
+def test_time_is_lowered_until_the_macs_fit():
+    table = clocked_table([0.9, 0.3, 0.5, 0.4])
+    chosen = choose_timed(table, 120)
+    assert chosen == {"a": SVD(1), "b": SVD(2)}
+    assert choose(table, 120) == {"a": SVD(2), "b": SVD(2)}
+    assert taken(table, chosen) == 80
+    assert taken(table, chosen, "seconds") == 0.8
+    assert choose_timed(table, 200) == {}
+
+
+def test_where_decomposed_layers_are_slow_the_macs_decide():
+    table = clocked_table([2.0, 2.0, 2.0, 2.0])
+    assert choose_timed(table, 120) == choose(table, 120)
+    with pytest.raises(LabError, match="raise the budget"):
+        choose_timed(table, 10)
+
+
+def test_a_network_has_so_many_times_fewer_macs():
+    net = toy_network()
+    table = candidates(net, images(), {"0": options(net[0]), "4": options(net[4])})
+    whole = cost(net, (1, 8, 8)).fp_macs
+    chosen = choose(table, remaining(table, whole, 1.5))
+    made = cost(decompose(net, chosen), (1, 8, 8)).fp_macs
+    assert made <= whole / 1.5
+    assert whole - made == taken(table, {}) - taken(table, chosen)
+
+
+def test_shares_are_those_of_the_layer():
+    shown = in_shares(clocked_table([0.9, 0.3, 0.5, 0.4]))
+    assert shown["layer"].tolist() == ["a", "a", "b", "b"]
+    assert shown["kind"].tolist() == ["SVD"] * 4
+    assert shown["share_of_macs"].tolist() == [0.5, 0.2, 0.6, 0.3]
+    assert shown["share_of_time_clocked"].tolist() == [0.9, 0.3, 0.5, 0.4]
