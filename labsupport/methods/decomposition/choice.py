@@ -201,7 +201,8 @@ def choose_timed(table: pd.DataFrame, macs: float) -> dict[str, Decomposition]:
 def in_shares(table: pd.DataFrame) -> pd.DataFrame:
     """The decompositions of a table by kind, MACs and clocked seconds in those of their layer.
 
-    Columns: layer, kind (SVD, Tucker and so on), error, share_of_macs, share_of_time_clocked.
+    Columns: layer, kind (SVD, Tucker and so on), error, share_of_macs, share_of_time_clocked, and
+    excess_clocked: how many times the time that its MACs promise a decomposition takes.
     """
     own = table.groupby("layer")[["macs", "seconds"]].transform("first")
     kinds = [type(how).__name__ for how in table["decomposition"]]
@@ -209,6 +210,7 @@ def in_shares(table: pd.DataFrame) -> pd.DataFrame:
         "share_of_macs": table["macs"] / own["macs"],
         "share_of_time_clocked": table["seconds"] / own["seconds"],
     }
+    shares["excess_clocked"] = shares["share_of_time_clocked"] / shares["share_of_macs"]
     frame = table[["layer", "error"]].assign(kind=kinds, **shares)
     rows = frame[table["decomposition"].notna()].reset_index(drop=True)
     return rows[["layer", "kind", "error", *shares]]

@@ -249,3 +249,4 @@ def test_shares_are_those_of_the_layer():
     assert shown["kind"].tolist() == ["SVD"] * 4
     assert shown["share_of_macs"].tolist() == [0.5, 0.2, 0.6, 0.3]
     assert shown["share_of_time_clocked"].tolist() == [0.9, 0.3, 0.5, 0.4]
+    assert shown["excess_clocked"].tolist() == pytest.approx([1.8, 1.5, 5 / 6, 4 / 3])
