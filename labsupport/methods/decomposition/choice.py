@@ -182,17 +182,16 @@ def taken(table: pd.DataFrame, chosen: Mapping[str, Decomposition], by: str = "m
     return float(table.loc[[chosen.get(name) == how for name, how in rows], by].sum())
 
 
-def choose_timed(
-    table: pd.DataFrame, macs: float, seconds: float = math.inf
-) -> dict[str, Decomposition]:
+def choose_timed(table: pd.DataFrame, macs: float, times: float = 1) -> dict[str, Decomposition]:
     """The decompositions that `choose` finds for the most seconds at which `macs` are kept, too.
 
-    At most `seconds`, or the least there can be. Where even the fastest take more MACs, as layers
-    of few channels may, the budget of MACs alone counts. Raises LabError as `choose` does.
+    The layers take at least `times` less time, or the least there can be. Where even the fastest
+    take more MACs, as layers of few channels may, the budget of MACs alone counts. Raises LabError
+    as `choose` does.
     """
     layers = table.groupby("layer")["seconds"]
     least = float(layers.min().sum())
-    most = max(least, min(seconds, float(layers.first().sum())))
+    most = max(least, float(layers.first().sum()) / times)
     for part in np.linspace(1, 0, STEPS):
         chosen = choose(table, least * (1 + 1e-9) + part * (most - least), "seconds")
         if taken(table, chosen) <= macs:
