@@ -16,7 +16,7 @@ from labsupport.training.objectives import (
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle, Triangular
-from labsupport.training.seeds import Job, fit_jobs, fit_seeds, mean_and_spread, over_seeds
+from labsupport.training.seeds import Job, Making, fit_jobs, fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Flip",
     "InBfloat16",
     "Job",
+    "Making",
     "Objective",
     "OneCycle",
     "Recipe",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
-from labsupport.training.cache import fit_or_load, train_or_load
+from labsupport.training.cache import Derived, derive, fit_or_load, train_or_load
 from labsupport.training.evaluation import evaluate
 from labsupport.training.loop import Trained
 from labsupport.training.objectives import Objective
@@ -66,12 +66,38 @@ class Job:
         )
 
 
+@dataclass(frozen=True)
+class Making:
+    """A network derived from others, as `derive` takes it: snapshots, a student that had a hint."""
+
+    make: Callable[..., nn.Module]
+    parents: tuple[nn.Module, ...]
+    arguments: Mapping[str, object]
+
+    def run(self, folder: Path) -> Derived[nn.Module]:
+        """The derived network, read back from the folder if it is there."""
+        return derive(folder, self.make, *self.parents, **self.arguments)
+
+
 Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Runnable(Protocol[Result_co]):
+    """A Job, a Making, or whatever else leaves its result in the cache in a folder."""
+
+    def run(self, folder: Path) -> Result_co:
+        """The result, read back if it is there."""
 
 
 def fit_jobs(
-    jobs: Mapping[Name, Job], folder: Path, *, executor: Executor | None = None, threads: int = 1
-) -> dict[Name, Trained]:
+    jobs: Mapping[Name, Runnable[Result]],
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    threads: int = 1,
+) -> dict[Name, Result]:
     """Trainings by name, each on so many threads, at the same time where there is an executor.
 
     Small networks hardly gain by a second thread, but two of them train side by side. As with

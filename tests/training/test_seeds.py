@@ -10,13 +10,16 @@ from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
 from labsupport.training import (
     CrossEntropy,
+    Cyclic,
     Job,
+    Making,
     Recipe,
     fit,
     fit_jobs,
     fit_seeds,
     mean_and_spread,
     over_seeds,
+    snapshots,
 )
 
 SPEC = ModelSpec("mlp", (1, 2, 2), 2, {"depth": 1, "width": 4, "norm": "batch"})
@@ -68,6 +71,23 @@ def test_jobs_train_as_fit_does_one_by_one(tmp_path, splits, workers):
         torch.testing.assert_close(
             found[name].model.state_dict(), alone.model.state_dict(), atol=0, rtol=0
         )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_networks_are_derived_beside_trainings(tmp_path, splits, workers):
+    network, cyclic = SPEC.build(), replace(RECIPE, schedule=Cyclic(3))
+    given = {"splits": splits, "recipe": cyclic, "seed": 1}
+    jobs = {"cycles": Making(snapshots, (network,), given)}
+    jobs |= {"plain": Job(network, splits, RECIPE, 1)}
+    with ThreadPoolExecutor(2) as pool:
+        found = fit_jobs(jobs, tmp_path, executor=pool if workers else None)
+    with on_threads(1):
+        members = snapshots(network, splits, cyclic, 1)
+    assert len(found["cycles"].network) == 3
+    torch.testing.assert_close(
+        found["cycles"].network.state_dict(), members.state_dict(), atol=0, rtol=0
+    )
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_seeds_give_a_row_each_with_mean_and_spread(splits, alone):
