@@ -38,6 +38,7 @@ def deep_compression(
     Each training keeps its best epoch on validation images. Raises LabError as `prune_in_rounds`
     and `sharing.share` do.
     """
+    share(keep_largest(network, keep), bits)  # whatever is wrong is said before any training
     pruned = prune_in_rounds(network, splits, retraining, keep=keep, rounds=rounds, seed=seed)
     return fit(share(pruned, bits), splits, tuning, seed).model
 
@@ -57,8 +58,8 @@ def prune_in_rounds(
     the zeros in the training that follows (Han et al. 2015, "Learning both weights and
     connections", section 3). Raises LabError for less than one round, and as `keep_largest` does.
     """
-    if rounds < 1:
-        raise LabError(f"pruning in {rounds} rounds", "give at least one")
+    if type(rounds) is not int or rounds < 1:
+        raise LabError(f"pruning in {rounds} rounds", "give a whole number, at least one")
     keep_largest(network, keep)  # whatever is wrong is said before any training
     pruned = network
     for done in range(1, rounds + 1):

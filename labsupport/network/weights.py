@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from labsupport.core.errors import LabError
 
@@ -18,7 +19,7 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that multiply 
 class HasWeights(Protocol):
     """A module whose weights are not torch's parameters, so that it says itself what they are.
 
-    Packed binary layers, shared weights, networks of another runtime. Bits may be fractions, as
+    Packed binary layers, networks of another runtime. Bits may be fractions, as
     means; `activation_bits` are those of what the weights multiply.
     """
 
@@ -34,6 +35,14 @@ class Weights:
     count: int
     bits: float
     activation_bits: float
+
+
+@runtime_checkable
+class StoresWeights(Protocol):
+    """What computes a layer's weights from few values, and is stored in place of them."""
+
+    def stored(self, values: Tensor) -> Weights:
+        """The weights by number, with the mean bits of all that is stored for them."""
 
 
 def few_bit_weights(number: int, bits: float, others: Iterable[Tensor | None]) -> Weights:
@@ -71,6 +80,9 @@ def _groups(module: nn.Module, seen: set[int]) -> Iterator[Weights]:
     seen.add(id(module))
     if isinstance(module, HasWeights):
         yield Weights(module.weight_count, module.weight_bits, module.activation_bits)
+        return
+    if isinstance(module, ParametrizationList) and isinstance(module[0], StoresWeights):
+        yield module[0].stored(module.get_parameter("original"))
         return
     for parameter in module.parameters(recurse=False):
         if id(parameter) not in seen:

@@ -61,8 +61,8 @@ def _quantized(network: nn.Module) -> Iterator[tuple[str, QuantizedLayer]]:
             problem = f"layer {name} takes inputs of {layer.inputs.bits} bits"
             raise LabError(problem, f"quantize it with inputs of {INPUT_BITS} bits")
         if not isinstance(layer.weight_grid, Grid):
-            problem = f"layer {name} holds whole numbers already"
-            raise LabError(problem, "export the network that `with_integers` was given")
+            problem = f"layer {name} computes its weights by a {type(layer.weight_grid).__name__}"
+            raise LabError(problem, "export a network as `quantize` gives it, without integers")
         yield name, layer
 
 
@@ -124,7 +124,10 @@ def _overrides(model: onnx.ModelProto, layers: Mapping[str, QuantizedLayer]) -> 
         weight = f"{name}.weight".lstrip(".")
         if weight not in readers:
             raise LabError(f"layer {name} is no layer in ONNX", "keep it in floats")
-        found[readers[weight].input[0]] = [_scale(layer.inputs.step, layer.inputs.zero)]
+        read = [_scale(layer.inputs.step, layer.inputs.zero)]
+        if found.setdefault(readers[weight].input[0], read) != read:
+            problem = f"layer {name} reads a map that another one reads on another grid"
+            raise LabError(problem, "let both have one: other.inputs = layer.inputs")
         found[weight] = [
             {"axis": 0} | _scale(step) for step in cast(Grid, layer.weight_grid).step.flatten()
         ]

@@ -84,6 +84,24 @@ def test_wrong_shares_are_refused_before_any_training(keep, match, splits):
         deep_compression(toy_network(), splits, BRIEF, BRIEF, keep=keep, bits=2)
 
 
-def test_no_round_is_refused(splits):
-    with pytest.raises(LabError, match="pruning in 0 rounds"):
-        prune_in_rounds(toy_network(), splits, BRIEF, keep=0.5, rounds=0)
+@pytest.mark.parametrize(
+    ("keep", "bits", "match"),
+    [
+        (0.5, 9, "9"),
+        (0.5, {"nope": 4}, "no layer nope"),
+        ({"0": 0.1}, 4, "layer 0"),
+    ],
+)
+def test_wrong_bits_are_refused_before_any_training(keep, bits, match, splits, monkeypatch):
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("labsupport.methods.deep_compression.fit", train)
+    with pytest.raises(LabError, match=match):
+        deep_compression(toy_network(), splits, BRIEF, BRIEF, keep=keep, bits=bits)
+
+
+@pytest.mark.parametrize("rounds", [0, 2.5, "3", None])
+def test_rounds_that_are_no_whole_number_from_one_are_refused(rounds, splits):
+    with pytest.raises(LabError, match=f"pruning in {rounds} rounds"):
+        prune_in_rounds(toy_network(), splits, BRIEF, keep=0.5, rounds=rounds)

@@ -13,7 +13,9 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.core.randomness import seeded
+from labsupport.data import Split
 from labsupport.measure.checks import check_network
+from labsupport.methods.pruning import magnitude, without_masks
 from labsupport.methods.quantization import quantize, with_integers
 from labsupport.methods.quantization.grids import affine, symmetric
 from labsupport.methods.quantization.layers import QuantizedLayer
@@ -129,3 +131,40 @@ def test_layers_that_are_not_quantized_stay_in_floats(splits, tmp_path):
     many = toy_images(500, seed=9)
     alike = predict(OnnxNetwork(path), many).argmax(1) == predict(network, many).argmax(1)
     assert alike.double().mean() > 0.99
+
+
+class TwoReaders(nn.Module):
+    """Two convolutions that read one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        return (self.first(x) + self.second(x)).flatten(1)
+
+
+def test_layers_that_read_one_map_have_one_grid_or_are_refused(tmp_path):
+    with seeded(0):
+        network, x = TwoReaders(), torch.randn(400, 1, 20, 20) ** 3  # values are drawn: so many
+    split = Split(x, torch.zeros(len(x), dtype=torch.long))
+    quantized = quantize(network, split, 7, 8)
+    assert quantized.first.inputs.step == quantized.second.inputs.step
+    exported = OnnxNetwork(export_int8(quantized, (1, 20, 20), tmp_path / "two.onnx"))
+    one, other = predict(exported, split), predict(quantized, split)
+    assert (one - other).norm() < 0.01 * other.norm()
+    with torch.no_grad():
+        quantized.second.inputs.log_step += 0.1
+    with pytest.raises(LabError, match="on another grid"):
+        export_int8(quantized, (1, 20, 20), tmp_path / "two.onnx")
+
+
+def test_weights_that_something_changes_above_their_grid_are_refused(quantized, tmp_path):
+    pruned = magnitude(quantized["plain"], 0.5)
+    with pytest.raises(LabError, match="changes weights after they were quantized"):
+        with_integers(pruned)
+    with pytest.raises(LabError, match="computes its weights by a"):
+        export_int8(pruned, IMAGE, tmp_path / "net.onnx")
+    plain = without_masks(pruned)
+    with pytest.raises(LabError, match="quantize"):
+        with_integers(plain)

@@ -34,16 +34,16 @@ def input_values(
     x, _ = next(iter(split.batches(IMAGES, chance)))
     with ExitStack() as hooks, evaluating(network), torch.no_grad():
         for name, layer in layers.items():
-            hooks.enter_context(_recorded(layer, seen[name], chance))
+            hooks.enter_context(_recorded(layer, seen[name], seed))
         exit_logits(network, x)
     return {name: _values(name, parts) for name, parts in seen.items()}
 
 
-def _recorded(layer: nn.Module, into: list[Tensor], chance: torch.Generator) -> RemovableHandle:
-    """A hook that notes what enters a layer until it is removed."""
+def _recorded(layer: nn.Module, into: list[Tensor], seed: int) -> RemovableHandle:
+    """A hook that notes what enters a layer until it is removed, alike in all that read one map."""
 
     def note(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        into.append(_sample(inputs[0].flatten(), chance))
+        into.append(_sample(inputs[0].flatten(), torch.Generator().manual_seed(seed)))
 
     return layer.register_forward_pre_hook(note)
 

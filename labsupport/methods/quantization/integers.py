@@ -40,7 +40,7 @@ def with_integers(network: nn.Module) -> nn.Module:
     """A copy of a quantized network that holds its weights as int8, a byte for each.
 
     It answers alike. Trained further, the whole numbers stay, and steps and biases learn. Raises
-    LabError for a network without quantized layers.
+    LabError for a network without quantized layers, and one whose weights something changes since.
     """
     stored = copy.deepcopy(network)
     layers = [module for module in stored.modules() if isinstance(module, QuantizedLayer)]
@@ -48,8 +48,12 @@ def with_integers(network: nn.Module) -> nn.Module:
         problem = f"no layer of this {type(network).__name__} is quantized"
         raise LabError(problem, "quantize them first: quantize(network, split, bits)")
     for quantized in layers:
-        if isinstance(quantized.weight_grid, Grid):
-            _store(quantized.layer, quantized.weight_grid)
+        grid = quantized.weight_grid
+        if isinstance(grid, Grid):
+            _store(quantized.layer, grid)
+        elif not isinstance(grid, Codes):
+            problem = f"a {type(grid).__name__} changes weights after they were quantized"
+            raise LabError(problem, "quantize the network last")
     return stored
 
 

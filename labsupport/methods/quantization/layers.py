@@ -59,7 +59,12 @@ class QuantizedLayer(nn.Module):
 
     @property
     def weight_grid(self) -> nn.Module:
-        """What the weights are computed by, a `Grid` until `with_integers` replaces it."""
+        """What the weights are computed by, a `Grid` until `with_integers` replaces it.
+
+        Raises LabError where they have become plain ones.
+        """
+        if not parametrize.is_parametrized(self.layer, "weight"):
+            raise LabError("a quantized layer has lost its weights' grid", "quantize it again")
         return cast(nn.ModuleList, self.layer.get_submodule("parametrizations.weight"))[-1]
 
     @property

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
+MOST_STEPS = 100_000  # of k-means, which ends by itself long before
 Start = Callable[[Values, int], Values]  # the first centroids of some values, so many of them
 
 
@@ -47,7 +48,7 @@ def cluster(values: Values, number: int, start: Start = linear) -> tuple[Values,
 
     first = start(values, number)[:, None]
     # A tolerance of zero: until no value changes its centroid.
-    found = KMeans(number, init=first, n_init=1, tol=0).fit(values[:, None])
+    found = KMeans(number, init=first, n_init=1, tol=0, max_iter=MOST_STEPS).fit(values[:, None])
     centroids = np.sort(found.cluster_centers_[:, 0])
     borders = (centroids[1:] + centroids[:-1]) / 2
     return centroids, np.searchsorted(borders, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -15,7 +16,7 @@ from torch.nn.utils import parametrize
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.codebooks import Start, Values, cluster, linear
 from labsupport.methods.sharing.layers import make_plain_value
-from labsupport.network.weights import weighted_layers
+from labsupport.network.weights import Weights, weighted_layers
 
 MOST_BITS = 8
 
@@ -38,6 +39,12 @@ class Shared(nn.Module):
         values = F.pad(codebook, (1, 0))
         # Unlike indexing, this sums gradients in the same order on any number of threads.
         return values.index_select(0, self.codes.flatten().long()).view(self.codes.shape)
+
+    def stored(self, codebook: Tensor) -> Weights:
+        """The weights by number, with the mean bits of their codes and of the codebook."""
+        number = self.codes.numel()
+        bits = number * math.log2(self.centroids + 1) + 8 * codebook.nbytes
+        return Weights(number, bits / number, 8 * codebook.dtype.itemsize)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The mean weight of each code, (centroids,); of a code without weights, zero."""

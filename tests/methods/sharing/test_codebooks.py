@@ -53,3 +53,10 @@ def test_first_centroids_are_those_of_the_paper():
     drawn = at_random(0)(values, 5)
     assert sorted(drawn) == pytest.approx(values)
     assert (at_random(0)(values, 5) == drawn).all()
+
+
+def test_centroids_of_many_values_are_the_means_of_theirs():
+    values = np.random.default_rng(0).normal(size=60_000)
+    centroids, places = cluster(values, 32)
+    means = np.bincount(places, values) / np.bincount(places)
+    np.testing.assert_allclose(centroids, means, atol=1e-12)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from made_methods import BRIEF, toy_splits
@@ -17,6 +19,7 @@ from labsupport.methods.sharing import (
     without_codebooks,
 )
 from labsupport.network.fingerprint import fingerprint
+from labsupport.network.weights import Weights, weights_of
 from labsupport.training import fit
 
 IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -191,3 +194,13 @@ def test_networks_without_such_layers_are_refused():
         share(nn.Flatten(), 2)
     with pytest.raises(LabError, match="there is no layer 1; there are 0, 4, 7"):
         share(net(), {"1": 2})
+
+
+def test_shared_weights_are_counted_with_the_bits_of_their_codes_and_codebook():
+    plain, shared = net(), share(net(), 2)
+    biases = sum(plain.get_submodule(name).bias.numel() for name in LAYERS)
+    looked_up = {name: plain.get_submodule(name).weight.numel() for name in LAYERS}
+    bits = 32 * biases + sum(n * math.log2(5) + 4 * 32 for n in looked_up.values())
+    number = biases + sum(looked_up.values())
+    assert weights_of(plain) == Weights(number, 32, 32)
+    assert weights_of(shared) == Weights(number, pytest.approx(bits / number), 32)

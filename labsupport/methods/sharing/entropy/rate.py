@@ -79,16 +79,19 @@ def code_matrices(network: nn.Module) -> dict[str, Tensor]:
 class RateDistortion:
     """Another objective plus `weight` times the bits of the codes for each of them.
 
-    Oktay et al. 2020, equation 6. Raises LabError for a negative weight, and, when called, for a
-    network without steps.
+    Oktay et al. 2020, equation 6; rounding is straight-through where they add noise, so that what
+    is trained is what is written. Raises LabError for a negative or infinite weight, and, when
+    called, for a network without steps.
     """
 
     weight: float
     objective: Objective = PLAIN
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise LabError(f"a weight of {self.weight} for the bits", "give 0 or more")
+        if not 0 <= self.weight < math.inf:
+            raise LabError(
+                f"a weight of {self.weight} for the bits", "give a finite one, 0 or more"
+            )
 
     def __call__(self, model: nn.Module, batch: Batch) -> Step:
         """The loss of a batch."""
