@@ -1,6 +1,6 @@
 """A network that is made to be trained fast: whitened patches, few layers, starts as identities.
 
-Page 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", sections 3.1 to 3.3.
+Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", sections 3.1 to 3.3.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def whitened(network: nn.Module, layer: str, images: Tensor) -> nn.Module:
     Filter i gives component i over its standard deviation, so that what the layer gives is
     uncorrelated and of equal size; where there are more filters than components, their negatives
     follow, for the sake of a ReLU. A bias becomes 0. Images (N, C, H, W); 5,000 are plenty. Freeze
-    the weight or train it further. Page 2024, section 3.2.
+    the weight or train it further. Jordan 2024, section 3.2.
     Raises LabError for a layer that is no ungrouped convolution of these images' channels, with at
     most two filters per component, and for no image.
     """

@@ -1,6 +1,6 @@
 """A recipe for few epochs, for `airbench` with its first layer whitened.
 
-Page 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3 and appendix A.
+Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3 and appendix A.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
 class FasterBiases:
     """Groups for `fit`: the biases of batch norms learn `times` faster, with as much less decay.
 
-    Page 2024, section 3.4. Raises LabError for `times` that is not above 0.
+    Jordan 2024, section 3.4. Raises LabError for `times` that is not above 0.
     """
 
     recipe: Recipe

@@ -38,7 +38,7 @@ class OneCycle:
 class Triangular:
     """In straight lines from a share of the recipe's rate up to all of it, then down to a share.
 
-    The schedule of Page 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU". It leaves the
+    The schedule of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU". It leaves the
     optimizer's momentum as it is, while OneCycle moves it.
     """
 
