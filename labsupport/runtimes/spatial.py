@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, fx, nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.spatial import SpatialLayer, SpatialNetwork
+from labsupport.data import Split
+from labsupport.methods.spatial import SpatialLayer, SpatialNetwork, savings, spatialize
 from labsupport.methods.spatial.folding import Source, folded, source_of
 from labsupport.network.tracing import called, shape_of, trace
 from labsupport.runtimes.masked import MaskedConvolution
@@ -56,6 +60,67 @@ def as_kernels(network: SpatialNetwork, input_shape: tuple[int, ...]) -> KernelN
     body.delete_all_unused_submodules()
     body.recompile()
     return KernelNetwork(body).eval()
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A layer by itself, its batch norms folded in: by torch, and as a kernel.
+
+    `x` is what it gets, and `saved` the share of its MACs that its mask saves there.
+    """
+
+    name: str
+    torch: nn.Module
+    kernel: KernelNetwork
+    x: Tensor
+    saved: float
+
+    @property
+    def both(self) -> dict[str, nn.Module]:
+        """Both ways by their names, to be clocked."""
+        return {"torch": self.torch, "kernel": self.kernel}
+
+    @property
+    def about(self) -> dict[str, str | float]:
+        """What to write down of it."""
+        return {"layer": self.name, "saved": self.saved}
+
+
+def layer_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[LayerPair]:
+    """The enabled layers on what they get for some images, to be clocked.
+
+    Those whose map has another one added are left out. Raises LabError as `as_kernels` does.
+    """
+    network.check_convolutions()
+    body = trace(copy.deepcopy(network.body).cpu().eval(), tuple(x.shape[1:]))
+    for call in [node for node in body.graph.nodes if _is_enabled(called(body, node))]:
+        layer = cast(SpatialLayer, called(body, call))
+        source = source_of(body, call.all_input_nodes[0], layer.name)
+        if source is not None and source.added is None:
+            plain = nn.Sequential(_with_norms(layer.convolutions[0], source), nn.ReLU()).eval()
+            given = _given_to(body, layer.convolutions[0], x)
+            masked = spatialize(plain, tuple(given.shape[1:]), layer.mask)
+            saved = savings(masked, Split(given, torch.zeros(len(x)))).of_convolutions
+            kernel = as_kernels(masked, tuple(given.shape[1:]))
+            yield LayerPair(layer.name, plain, kernel, given, saved)
+
+
+def _with_norms(convolution: nn.Conv2d, source: Source) -> nn.Conv2d:
+    """A copy of a convolution that does the work of its batch norms."""
+    weight, bias = folded(convolution, source.norms)
+    copied = copy.deepcopy(convolution)
+    copied.weight, copied.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return copied
+
+
+@torch.no_grad()
+def _given_to(body: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer gets while a network runs."""
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    body(x)
+    hook.remove()
+    return seen[0]
 
 
 def _is_enabled(layer: nn.Module | None) -> bool:

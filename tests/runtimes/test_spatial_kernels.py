@@ -15,7 +15,7 @@ from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import load, save
 from labsupport.runtimes.masked import MaskedConvolution
 from labsupport.runtimes.runtime import runtime_of
-from labsupport.runtimes.spatial import as_kernels
+from labsupport.runtimes.spatial import as_kernels, layer_pairs
 
 
 def masked(model, granularity=Granularity.FILTER, p=2):
@@ -48,6 +48,23 @@ def test_it_costs_what_is_computed():
     uncoupled = mean_cost(as_kernels(network, SHAPE), split), mean_cost(network, split)
     assert uncoupled[0].fp_macs == pytest.approx(uncoupled[1].fp_macs)
     assert fast.fp_macs > spatial.fp_macs
+
+
+@torch.no_grad()
+def test_a_layer_by_itself_gets_and_gives_what_it_does_in_the_network():
+    network, x = masked(made(Residual)), images().x
+    network.disable("stem")
+    seen = {}
+    for name, layer in network.layers.items():
+        layer.register_forward_hook(lambda _, given, out, name=name: seen.update({name: out}))
+    network(x)
+    pairs = {pair.name: pair for pair in layer_pairs(network, x)}
+    assert list(pairs) == ["blocks.0.conv1", "blocks.1.conv1"]  # to the others a map is added
+    for name, pair in pairs.items():
+        torch.testing.assert_close(pair.kernel(pair.x), seen[name])
+        kept = (seen[name] != 0).double()
+        torch.testing.assert_close(pair.torch(pair.x) * kept, seen[name])
+        assert 0 < pair.saved < 1
 
 
 def test_disabled_layers_stay_with_torch():

@@ -12,6 +12,7 @@ from labsupport.methods.spatial.harm import Effects, effects
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
+from labsupport.methods.spatial.on_test import beside_greedy, front_on_test, on_test
 from labsupport.methods.spatial.patterns import (
     count_ones,
     decode,
@@ -54,6 +55,7 @@ __all__ = [
     "Speculation",
     "Trial",
     "alternate",
+    "beside_greedy",
     "count_ones",
     "decode",
     "diagonal",
@@ -65,8 +67,10 @@ __all__ = [
     "fast_front",
     "fast_search",
     "first_passes",
+    "front_on_test",
     "greedy_search",
     "judge",
+    "on_test",
     "patch_codes",
     "patch_grid",
     "patterns",

@@ -67,7 +67,7 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
     rows = [
         _row(layer, totals[name].double() / len(split)) for name, layer in network.layers.items()
     ]
-    return Savings(pd.DataFrame(rows), *_macs(network, shape))
+    return Savings(pd.DataFrame(rows), *plain_macs(network, shape))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def judge(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> Jud
         raise LabError("there are no images to judge by", "give at least one")
     logits, cost = predict_with_cost(network, split, batch_size)
     labels = torch.cat([y for _, y in split.batches(batch_size)])
-    convolution_macs, all_macs = _macs(network, next(split.batches(1))[0].shape[1:])
+    convolution_macs, all_macs = plain_macs(network, next(split.batches(1))[0].shape[1:])
     saved = (all_macs - cost.fp_macs) / convolution_macs
     return Judgment(saved, float((logits.argmax(1) == labels).double().mean()))
 
@@ -115,8 +115,8 @@ def _looking(network: SpatialNetwork, look: Watch) -> Iterator[None]:
         yield
 
 
-def _macs(network: SpatialNetwork, shape: Sequence[int]) -> tuple[float, float]:
-    """Of an image without masks: MACs of the convolutions, and all."""
+def plain_macs(network: SpatialNetwork, shape: Sequence[int]) -> tuple[float, float]:
+    """MACs of an image of a shape without masks: those of convolutions, and all."""
     with disabled(network):
         costs = layer_costs(network, tuple(shape))
     convolutions = costs[costs["kind"].str.startswith("Conv")]["macs"].sum()

@@ -134,3 +134,22 @@ def test_what_cannot_be_is_refused():
             fast_search(network, split, 0.0, Granularity.LAYER, **wrong)
     with pytest.raises(LabError, match="for 0 eps"):
         fast_front(network, split, [], Granularity.LAYER)
+
+
+def test_statistics_come_from_their_own_images():
+    network = spatialize(made(Residual), SHAPE)
+    split, others = own_answers(network), images(60, 8)
+    given = {"ones": (1, 2), "rounds": 1, "tries": 4}
+    own, same, other = (
+        fast_search(network, split, 0.1, Granularity.PATCH, **given, **statistics)
+        for statistics in ({}, {"statistics": split}, {"statistics": others})
+    )
+    assert own.passes.equals(same.passes)
+    assert not own.passes.equals(other.passes)
+    shares = other.passes.query("stage == 'statistics'")["share"]
+    assert shares.tolist() == [1.5, 1.5]
+    assert measured(other.network, split) == pytest.approx(
+        (other.trial.saved_macs, other.trial.loss)
+    )
+    with pytest.raises(LabError, match="no images"):
+        fast_search(network, split, 0.1, Granularity.PATCH, statistics=images(0))

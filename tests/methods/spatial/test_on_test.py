@@ -1,0 +1,64 @@
+"""Searched masks on other images, against the search and the judgment by themselves."""
+
+import pytest
+from made_spatial import SHAPE, Residual, images, made
+
+from labsupport.data import Split
+from labsupport.methods.spatial import (
+    Granularity,
+    beside_greedy,
+    disabled,
+    fast_front,
+    fast_search,
+    front_on_test,
+    greedy_search,
+    judge,
+    savings,
+    spatialize,
+)
+from labsupport.training import evaluate, predict
+
+
+def own_answers(network, seed):
+    split = images(40, seed)
+    with disabled(network):
+        return Split(split.x, predict(network, split).argmax(1))
+
+
+def test_a_row_for_each_eps_says_what_the_search_saw_and_what_others_show():
+    network = spatialize(made(Residual), SHAPE)
+    tuned, test = own_answers(network, 3), own_answers(network, 4)
+    own = 1 - evaluate(network, tuned).accuracy
+    epsilons = {"none": 0.0, "wide": 0.2, "own": None}
+    found, table = front_on_test(network, tuned, test, epsilons, Granularity.FILTER, tries=3)
+    alone = fast_front(network, tuned, [0.0, 0.2, own], Granularity.FILTER, tries=3)
+    assert list(found) == list(table["eps"]) == list(epsilons)
+    assert table["eps_points"].tolist() == pytest.approx([0, 20, 100 * own])
+    assert table["passes"].tolist() == [len(alone[0.0].passes)] * 3
+    for row, eps in zip(table.itertuples(), (0.0, 0.2, own), strict=True):
+        one, judged = alone[eps], judge(found[row.eps], test)
+        assert row.lost_in_search == pytest.approx(100 * one.trial.loss)
+        assert row.saved == pytest.approx(judged.saved)
+        assert row.points_lost == pytest.approx(100 * (1 - judged.accuracy))
+        left = (
+            savings(network, test).all_macs - judged.saved * savings(network, test).convolution_macs
+        )
+        assert row.macs == pytest.approx(left)
+        in_search = judge(found[row.eps], tuned).saved
+        assert row.saved_in_search == pytest.approx(in_search)
+
+
+def test_both_searches_stand_side_by_side():
+    network = spatialize(made(Residual), SHAPE, convolutions=["blocks.0.conv1"])
+    split, mode = own_answers(network, 3), Granularity.FILTER
+    row = beside_greedy(network, split, 0.1, mode, tries=3)
+    greedy, fast = (
+        greedy_search(network, split, 0.1, mode),
+        fast_search(network, split, 0.1, mode, tries=3),
+    )
+    macs = savings(network, split).convolution_macs
+    assert row == {
+        "mode": "filter", "layers": 1, "eps_points": 10,
+        "greedy_saved": greedy.trial.saved_macs / macs, "greedy_passes": len(greedy.passes),
+        "fast_saved": fast.trial.saved_macs / macs, "fast_passes": len(fast.passes),
+    }  # fmt: skip
