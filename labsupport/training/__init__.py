@@ -18,6 +18,7 @@ from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle, Triangular
 from labsupport.training.seeds import Job, fit_jobs, fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
+from labsupport.training.sparse_ofmaps import SparseOfmaps
 
 __all__ = [
     "SGD",
@@ -40,6 +41,7 @@ __all__ = [
     "Shift",
     "Snapshots",
     "SoftCrossEntropy",
+    "SparseOfmaps",
     "Step",
     "Trained",
     "Triangular",

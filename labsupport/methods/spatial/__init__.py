@@ -24,7 +24,6 @@ from labsupport.methods.spatial.patterns import (
 )
 from labsupport.methods.spatial.retraining import (
     Alternation,
-    SparseOfmaps,
     alternate,
     retrain,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "Site",
     "SnapeaLayer",
     "SnapeaNetwork",
-    "SparseOfmaps",
     "SpatialLayer",
     "SpatialNetwork",
     "Speculation",

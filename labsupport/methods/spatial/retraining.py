@@ -5,50 +5,21 @@ Imanuel and Batenkov 2019, "CNN spatial optimizations", retrain once after their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
-from labsupport.data import Batch, Batched, Splits
-from labsupport.methods.spatial.layer import SpatialLayer
+from labsupport.data import Batched, Splits
 from labsupport.methods.spatial.network import SpatialNetwork, disabled
 from labsupport.methods.spatial.statistics import savings
 from labsupport.methods.spatial.trials import Found, Trial, checked_eps, worth
-from labsupport.training import CrossEntropy, Objective, Recipe, Step, evaluate, fit
+from labsupport.training import CrossEntropy, Objective, Recipe, SparseOfmaps, evaluate, fit
 
 Search = Callable[[SpatialNetwork, Batched, list[float]], Mapping[float, Found]]
-PLAIN = CrossEntropy()
 ROUNDING = 1e-9  # of sums of losses
-
-
-@dataclass(frozen=True)
-class SparseOfmaps:
-    """Another objective, and `weight` times the mean activation in front of the masks.
-
-    Behind a ReLU that is the L1 norm per element, which makes more of them zero (Georgiadis 2019,
-    "Accelerating convolutional neural networks via activation map compression", section 3.1); every
-    spatial layer counts the same. Raises LabError for a negative weight, and, when called, for a
-    network without spatial layers.
-    """
-
-    weight: float
-    objective: Objective = PLAIN
-
-    def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise LabError(f"sparsity with a weight of {self.weight}", "give 0 or more")
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Step:
-        """The loss of a batch."""
-        with _means(model) as means:
-            loss, logits, labels = self.objective(model, batch)
-        return Step(loss + self.weight * torch.stack(means).mean(), logits, labels)
 
 
 def retrain(
@@ -63,9 +34,14 @@ def retrain(
 
     Predicted positions get no gradient: they are zero whatever their weights. `sparsity` is the
     weight of `SparseOfmaps`. For a history, or an objective of your own, use `training.fit`. Raises
-    LabError as that does, and for a negative sparsity.
+    LabError as that does, as `SparseOfmaps` for a sparsity other than 0, and for a network without
+    spatial layers.
     """
-    objective = SparseOfmaps(sparsity, CrossEntropy(recipe.label_smoothing))
+    if not isinstance(network, SpatialNetwork):
+        raise LabError(f"a {type(network).__name__} has no spatial layers", "spatialize it first")
+    objective: Objective = CrossEntropy(recipe.label_smoothing)
+    if sparsity:
+        objective = SparseOfmaps(sparsity, objective=objective)
     return cast(SpatialNetwork, fit(network, splits, recipe, seed, objective=objective).model)
 
 
@@ -153,18 +129,3 @@ class _Tried:
 def _plain_accuracy(network: SpatialNetwork, split: Batched) -> float:
     with disabled(network):
         return evaluate(network, split).accuracy
-
-
-@contextmanager
-def _means(model: nn.Module) -> Iterator[list[Tensor]]:
-    """The mean of what each spatial layer gets while the network runs."""
-    layers = [module for module in model.modules() if isinstance(module, SpatialLayer)]
-    if not layers:
-        problem = f"a {type(model).__name__} has no spatial layers"
-        raise LabError(problem, "spatialize it first")
-    means: list[Tensor] = []
-    with ExitStack() as stack:
-        for layer in layers:
-            hook = layer.register_forward_pre_hook(lambda _, x: means.append(x[0].abs().mean()))
-            stack.callback(hook.remove)
-        yield means

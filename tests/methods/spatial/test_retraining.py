@@ -14,7 +14,6 @@ from labsupport.data import Batch
 from labsupport.methods.spatial import (
     Granularity,
     Mask,
-    SparseOfmaps,
     SpatialNetwork,
     alternate,
     fast_front,
@@ -23,7 +22,7 @@ from labsupport.methods.spatial import (
     spatialize,
 )
 from labsupport.network.fingerprint import fingerprint
-from labsupport.training import CrossEntropy, evaluate
+from labsupport.training import SparseOfmaps, evaluate
 
 SEARCH = partial(fast_front, granularity=Granularity.FILTER, tries=4)
 
@@ -46,23 +45,6 @@ def test_gradients_pass_through_kept_positions_alone():
     assert torch.equal(maps.grad, 2.0 * kept)
     assert torch.equal(layer(maps), masked)
     assert not kept.all()
-
-
-def test_the_mean_in_front_of_the_masks_is_added_to_the_loss():
-    network, split = spatialize(made(Residual), SHAPE), images()
-    batch, means = Batch(split.x, split.y), []
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, x: means.append(x[0].mean().item()))
-        for layer in network.layers.values()
-    ]
-    plain = CrossEntropy()(network, batch)
-    for hook in hooks:
-        hook.remove()
-    sparse = SparseOfmaps(0.5)(network, batch)
-    assert len(means) == len(network.layers)
-    assert sparse.loss.item() == pytest.approx(plain.loss.item() + 0.5 * sum(means) / len(means))
-    assert torch.equal(sparse.logits, plain.logits)
-    assert not any(layer._forward_pre_hooks for layer in network.layers.values())
 
 
 def test_a_copy_is_retrained_and_keeps_its_masks(network):
