@@ -29,10 +29,12 @@ def in_half(network: nn.Module, dtype: torch.dtype) -> InHalf:
     """A copy in torch.float16 or torch.bfloat16: weights, inputs and sums between layers.
 
     Half the bytes; faster only where the processor multiplies such floats. Raises LabError for
-    another type, and for a network with weights above what the type holds.
+    another type, for a network of 16 bits, and for one with weights above what the type holds.
     """
     if dtype not in HALVES:
         raise LabError(f"{dtype} has no 16 bits", "give torch.float16 or torch.bfloat16")
+    if any(isinstance(module, InHalf) for module in network.modules()):
+        raise LabError("the network has 16 bits already", "give the one that it was made of")
     half = InHalf(copy.deepcopy(network), dtype)
     before = network.state_dict()
     for name, tensor in half.network.state_dict().items():

@@ -46,3 +46,9 @@ def test_statistics_too_large_for_the_type_are_refused():
         in_half(network, torch.float16)
     network.running_var.fill_(torch.inf)  # as it was before
     in_half(network, torch.float16)
+
+
+def test_a_network_of_16_bits_is_refused():
+    half = in_half(nn.Linear(3, 2), torch.bfloat16)
+    with pytest.raises(LabError, match="has 16 bits already"):
+        in_half(nn.Sequential(half), torch.float16)

@@ -89,9 +89,7 @@ class RateDistortion:
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
-            raise LabError(
-                f"a weight of {self.weight} for the bits", "give a finite one, 0 or more"
-            )
+            raise LabError(f"a weight of {self.weight} for the bits", "give a finite one from 0")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Step:
         """The loss of a batch."""
