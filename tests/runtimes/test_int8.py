@@ -112,7 +112,7 @@ def test_networks_of_other_grids_are_refused(quantized, splits, tmp_path):
         export_int8(network, IMAGE, path)
     with pytest.raises(LabError, match="layer 0 takes inputs of 4 bits"):
         export_int8(quantize(network, splits.train, 4), IMAGE, path)
-    with pytest.raises(LabError, match="layer 0 holds whole numbers already"):
+    with pytest.raises(LabError, match="layer 0 computes its weights by a Codes"):
         export_int8(with_integers(quantized["plain"]), IMAGE, path)
     assert not path.exists()
 
