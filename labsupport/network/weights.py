@@ -19,8 +19,8 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that multiply 
 class HasWeights(Protocol):
     """A module whose weights are not torch's parameters, so that it says itself what they are.
 
-    Packed binary layers, networks of another runtime. Bits may be fractions, as
-    means; `activation_bits` are those of what the weights multiply.
+    Packed binary layers, networks of another runtime. Bits may be fractions, as means;
+    `activation_bits` are those of what the weights multiply.
     """
 
     weight_count: int

@@ -40,7 +40,7 @@ def with_integers(network: nn.Module) -> nn.Module:
     """A copy of a quantized network that holds its weights as int8, a byte for each.
 
     It answers alike. Trained further, the whole numbers stay, and steps and biases learn. Raises
-    LabError for a network without quantized layers, and one whose weights something changes since.
+    LabError for a network without quantized layers, and where something changes their weights.
     """
     stored = copy.deepcopy(network)
     layers = [module for module in stored.modules() if isinstance(module, QuantizedLayer)]
