@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -71,11 +72,7 @@ def front_on_test(
     granularity: Granularity,
     *,
     p: int = 2,
-    ones: tuple[int, int] | None = None,
-    rounds: int = 2,
-    tries: int = 10,
-    batch_size: int = 250,
-    statistics: Batched | None = None,
+    **search: Any,  # noqa: ANN401 - what else `fast_front` takes
 ) -> tuple[dict[str, SpatialNetwork], pd.DataFrame]:
     """The masks that `fast_front` finds on one split, by the names of eps, and a table of them.
 
@@ -87,10 +84,7 @@ def front_on_test(
     start = time.perf_counter()
     macs = plain_macs(network, next(tuned.batches(1))[0].shape[1:])[0]
     values = {name: _own_loss(network, tuned) if e is None else e for name, e in epsilons.items()}
-    found = fast_front(
-        network, tuned, values.values(), granularity,
-        p=p, ones=ones, rounds=rounds, tries=tries, batch_size=batch_size, statistics=statistics,
-    )  # fmt: skip
+    found = fast_front(network, tuned, values.values(), granularity, p=p, **search)
     mode = granularity.name.lower()
     seconds = time.perf_counter() - start
     before = _plain_accuracy(network, test)
