@@ -5,6 +5,7 @@ from labsupport.training.cache import Derived, derive, fit_or_load, train_or_loa
 from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.fast import FasterBiases, fast_recipe
+from labsupport.training.jobs import Job, fit_jobs
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
     CrossEntropy,
@@ -16,7 +17,7 @@ from labsupport.training.objectives import (
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
 from labsupport.training.schedules import Constant, Cyclic, OneCycle, Triangular
-from labsupport.training.seeds import Job, fit_jobs, fit_seeds, mean_and_spread, over_seeds
+from labsupport.training.seeds import fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
 from labsupport.training.sparse_ofmaps import SparseOfmaps
 

@@ -1,28 +1,23 @@
-"""Several trainings at a time, here or by workers: one network from several seeds, or any jobs."""
+"""One network trained from several seeds, here or by workers at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
 from labsupport.data import Splits
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
-from labsupport.network.storage import load, save
-from labsupport.training.cache import fit_or_load, train_or_load
+from labsupport.training.cache import train_or_load
 from labsupport.training.evaluation import evaluate
 from labsupport.training.loop import Trained
-from labsupport.training.objectives import Objective
 from labsupport.training.recipe import Recipe
 
 RANDOM_STATE_LOCK = Lock()  # all threads of a process share it, so they train in turn
@@ -47,62 +42,8 @@ def fit_seeds(
     seeds, folder = list(seeds), Path(folder).resolve()
     trainings = [partial(train_or_load, spec, splits, recipe, seed) for seed in seeds]
     if executor:
-        _side_by_side(trainings, folder, executor, torch.get_num_threads())
+        side_by_side(trainings, folder, executor, torch.get_num_threads())
     return [train(folder, progress) for train in trainings]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: which network on which data, by which recipe, from which seed, to what end."""
-
-    network: nn.Module
-    splits: Splits[Any]
-    recipe: Recipe
-    seed: int
-    objective: Objective | None = None
-
-    def run(self, folder: Path) -> Trained:
-        """The trained network, read back from the folder if it is there."""
-        return fit_or_load(
-            self.network, self.splits, self.recipe, self.seed, folder, objective=self.objective
-        )
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A job on its way to a worker, its network in a file: masked ones cannot be pickled."""
-
-    path: Path
-    job: Job
-
-    @classmethod
-    def off(cls, job: Job, path: Path) -> _Sent:
-        save(job.network, path)
-        return cls(path, replace(job, network=nn.Identity()))
-
-    def __call__(self, folder: Path) -> Trained:
-        return replace(self.job, network=load(self.path, self.job.splits.device)).run(folder)
-
-
-Name = TypeVar("Name", bound=Hashable)
-
-
-def fit_jobs(
-    jobs: Mapping[Name, Job], folder: Path, *, executor: Executor | None = None, threads: int = 1
-) -> dict[Name, Trained]:
-    """Trainings by name, each on so many threads, at the same time where there is an executor.
-
-    Small networks hardly gain by a second thread, but two of them train side by side. As with
-    `fit_seeds` the networks come back as files of the cache in `folder`.
-    """
-    folder = Path(folder).resolve()
-    if executor:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder) as sent:
-            ways = [_Sent.off(job, Path(sent) / str(i)) for i, job in enumerate(jobs.values())]
-            _side_by_side(ways, folder, executor, threads)
-    with on_threads(threads):
-        return {name: job.run(folder) for name, job in jobs.items()}
 
 
 def over_seeds(fits: Iterable[Trained], splits: Splits[Any]) -> pd.DataFrame:
@@ -119,9 +60,10 @@ def mean_and_spread(values: Sequence[float] | pd.Series) -> tuple[float, float]:
 Training = Callable[[Path], object]  # into the cache in a folder
 
 
-def _side_by_side(
+def side_by_side(
     trainings: Sequence[Training], folder: Path, executor: Executor, threads: int
 ) -> None:
+    """Run trainings by an executor, each on so many threads, and raise what one of them raised."""
     futures = [executor.submit(_in_turn, train, folder, threads) for train in trainings]
     for future in futures:
         future.result()

@@ -1,25 +1,12 @@
-import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
 from labsupport.core.errors import LabError
-from labsupport.methods import pruning
 from labsupport.models import ModelSpec
-from labsupport.network.modes import on_threads
-from labsupport.training import (
-    CrossEntropy,
-    Job,
-    Recipe,
-    fit,
-    fit_jobs,
-    fit_seeds,
-    mean_and_spread,
-    over_seeds,
-)
+from labsupport.training import Recipe, fit_seeds, mean_and_spread, over_seeds
 
 SPEC = ModelSpec("mlp", (1, 2, 2), 2, {"depth": 1, "width": 4, "norm": "batch"})
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -49,46 +36,6 @@ def test_a_workers_error_is_ours(tmp_path, splits):
     wrong = ModelSpec("mlp", (1, 2, 2), 2, {"norm": "no such norm"})
     with ThreadPoolExecutor(1) as executor, pytest.raises(LabError):
         fit_seeds(wrong, splits, RECIPE, [0], tmp_path, executor=executor)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_jobs_train_as_fit_does_one_by_one(tmp_path, splits, workers):
-    smoothed = CrossEntropy(0.1)
-    jobs = {
-        ("narrow", 0): Job(SPEC.build(), splits, RECIPE, 0),
-        ("wide", 5): Job(replace(SPEC, knobs={"width": 8}).build(), splits, RECIPE, 5, smoothed),
-    }
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(2) as pool:
-        found = fit_jobs(jobs, tmp_path, executor=pool if workers else None)
-    assert torch.get_num_threads() == threads
-    assert list(found) == list(jobs)
-    for name, job in jobs.items():
-        with on_threads(1):
-            alone = fit(job.network, splits, RECIPE, job.seed, objective=job.objective)
-        assert found[name].seed == job.seed
-        torch.testing.assert_close(
-            found[name].model.state_dict(), alone.model.state_dict(), atol=0, rtol=0
-        )
-
-
-class Pickling(ThreadPoolExecutor):
-    """Sends each task through a pickle, as workers in other processes get it."""
-
-    def submit(self, task, *arguments):
-        return super().submit(*pickle.loads(pickle.dumps((task, *arguments))))
-
-
-def test_masked_networks_reach_workers(tmp_path, splits):
-    masked = pruning.magnitude(SPEC.build(), 0.5)
-    jobs = {"masked": Job(masked, splits, RECIPE, 0)}
-    with Pickling(1) as pool:
-        found = fit_jobs(jobs, tmp_path, executor=pool)["masked"]
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]  # trained once
-    assert pruning.sparsity(found.model) == pytest.approx(pruning.sparsity(masked))
-    with on_threads(1):
-        alone = fit(masked, splits, RECIPE, 0)
-    torch.testing.assert_close(found.model.state_dict(), alone.model.state_dict(), atol=0, rtol=0)
 
 
 def test_seeds_give_a_row_each_with_mean_and_spread(splits, alone):
