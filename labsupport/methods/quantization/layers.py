@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -14,11 +13,11 @@ from labsupport.data import Batched, Splits
 from labsupport.methods.quantization.calibration import input_values
 from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
+from labsupport.methods.step_groups import StepGroups
 from labsupport.network.cost import Cost
 from labsupport.network.replacing import replaced
 from labsupport.network.weights import Weights, few_bit_weights, weighted_layers
 from labsupport.training import Recipe, fit
-from labsupport.training.optimizers import ParameterGroup
 
 FEWEST_BITS, MOST_BITS = 2, 8
 STEP_RATE = 0.1  # the rate at which steps learn, of that of the weights
@@ -126,20 +125,6 @@ def quantize_aware(
     """
     rounded = quantize(network, splits.train, bits)
     return fit(rounded, splits, recipe, seed, groups=StepGroups(recipe.lr * STEP_RATE)).model
-
-
-@dataclass(frozen=True)
-class StepGroups:
-    """Two groups: the steps of grids at a rate of their own, without weight decay, and the rest."""
-
-    lr: float
-
-    def __call__(self, model: nn.Module) -> list[ParameterGroup]:
-        """The groups of a network."""
-        steps = [grid.log_step for grid in model.modules() if isinstance(grid, Grid)]
-        ids = {id(step) for step in steps}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
-        return [{"params": rest}, {"params": steps, "lr": self.lr, "weight_decay": 0.0}]
 
 
 Widths = dict[str, tuple[nn.Module, int, int]]  # layer, bits of its weights and of its inputs

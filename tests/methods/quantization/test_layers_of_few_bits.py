@@ -12,7 +12,6 @@ from labsupport.core.errors import LabError
 from labsupport.methods.pruning import keep_largest
 from labsupport.methods.quantization import (
     QuantizedLayer,
-    StepGroups,
     affine,
     quantize,
     quantize_aware,
@@ -91,14 +90,6 @@ def test_training_with_the_rounding_wins_back_what_few_bits_lose(network, splits
         [layer.inputs.log_step.item() for layer in quantized_layers(of)] for of in (rounded, aware)
     ]
     assert all(old != new for old, new in zip(*steps, strict=True))
-
-
-def test_steps_are_a_group_without_decay(network, splits):
-    quantized = quantize(network, splits.train, 4)
-    rest, steps = StepGroups(1e-4)(quantized)
-    assert len(steps["params"]) == 6
-    assert (steps["lr"], steps["weight_decay"]) == (1e-4, 0)
-    assert len(rest["params"]) + 6 == len(list(quantized.parameters()))
 
 
 def test_pruned_weights_stay_pruned(network, splits):

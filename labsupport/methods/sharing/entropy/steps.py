@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -19,7 +18,6 @@ from torch.nn.utils import parametrize
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.layers import make_plain_value
 from labsupport.network.weights import weighted_layers
-from labsupport.training.optimizers import ParameterGroup
 
 BITS = range(2, 9)
 STEPPED = ("weight", "bias")
@@ -87,20 +85,6 @@ def rounded(network: nn.Module) -> nn.Module:
     for _, layer, kind, _ in list(_stepped(plain)):
         make_plain_value(layer, kind)
     return plain
-
-
-@dataclass(frozen=True)
-class StepsAt:
-    """Parameter groups for `fit`: steps at a learning rate of their own, without weight decay."""
-
-    lr: float = 1e-3
-
-    def __call__(self, network: nn.Module) -> list[ParameterGroup]:
-        """All other parameters, then the steps."""
-        learned = [step.log_step for step in steps(network).values()]
-        known = {id(parameter) for parameter in learned}
-        others = [p for p in network.parameters() if id(p) not in known]
-        return [{"params": others}, {"params": learned, "lr": self.lr, "weight_decay": 0.0}]
 
 
 def _stepped(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, LearnedStep]]:
