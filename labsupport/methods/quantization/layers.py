@@ -12,14 +12,13 @@ from labsupport.core.errors import LabError
 from labsupport.data import Batched, Splits
 from labsupport.methods.quantization.calibration import input_values
 from labsupport.methods.quantization.folding import fold_batch_norm
-from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
+from labsupport.methods.quantization.grids import Grid, affine, check_bits, narrowed, symmetric
 from labsupport.methods.step_groups import StepGroups
 from labsupport.network.cost import Cost
 from labsupport.network.replacing import replaced
 from labsupport.network.weights import Weights, few_bit_weights, weighted_layers
 from labsupport.training import Recipe, fit
 
-FEWEST_BITS, MOST_BITS = 2, 8
 STEP_RATE = 0.1  # the rate at which steps learn, of that of the weights
 
 Bits = int | Mapping[str, int]
@@ -100,8 +99,8 @@ def quantize(
     channel, inputs one for each layer, fitted to what images of the split, a few hundred of the
     training part, give there. `bits`, 2 to 8, are for all layers or by name for some, and for
     inputs too unless `activation_bits` says otherwise. No training. Raises LabError for other
-    bits, no such layer, one that is quantized already, that no image reaches, that is empty, or
-    where weights or inputs are not finite.
+    bits, bits for inputs alone, no such layer, one that is quantized already, that no image
+    reaches, that is empty, or where weights or inputs are not finite.
     """
     quantized = fold_batch_norm(network, split.image_shape)
     widths = _widths(quantized, bits, activation_bits)
@@ -140,9 +139,11 @@ def _widths(network: nn.Module, bits: Bits, activation_bits: Bits | None) -> Wid
     }
     for name, (_, *both) in widths.items():
         for width in both:
-            if type(width) is not int or not FEWEST_BITS <= width <= MOST_BITS:
-                remedy = f"give a whole number, {FEWEST_BITS} to {MOST_BITS}"
-                raise LabError(f"{width} bits for layer {name}", remedy)
+            check_bits(width, f"layer {name}")
+    idle = [name for name in of_inputs if name not in widths]
+    if idle and isinstance(activation_bits, Mapping):
+        problem = f"layer {idle[0]} has bits for its inputs, but none for its weights"
+        raise LabError(problem, "give it both, or neither")
     return widths
 
 

@@ -137,7 +137,7 @@ def test_whole_numbers_stay_in_training(network, splits):
         torch.testing.assert_close(ratio.amax(1), torch.where(ratio == 0, 9, ratio).amin(1))
 
 
-@pytest.mark.parametrize("bits", [1, 0, 9, -1, 4.0, True])
+@pytest.mark.parametrize("bits", [1, 0, 9, -1, 4.0, True, "4"])
 def test_other_bits_are_refused(network, splits, bits):
     with pytest.raises(LabError, match=r"bits for layer 4; give a whole number, 2 to 8"):
         quantize(network, splits.train, {"4": bits})
@@ -169,6 +169,8 @@ def test_other_networks_and_images_are_refused(network, splits):
         quantize(network, splits.train, {"1": 8})
     with pytest.raises(LabError, match="there is no layer 1"):
         quantize(network, splits.train, 8, {"1": 8})
+    with pytest.raises(LabError, match="layer 7 has bits for its inputs, but none for its weights"):
+        quantize(network, splits.train, {"4": 8}, {"7": 8})
     with pytest.raises(LabError, match="no images to calibrate by"):
         quantize(network, splits.train.take(0), 8)
     with pytest.raises(LabError, match="no layer of this Sequential is quantized"):

@@ -28,11 +28,13 @@ class LearnedStep(nn.Module):
 
     Gradients pass the rounding as if it were not there (Bengio et al. 2013, straight-through). The
     logarithm of the step is what learns; the step itself has the 16 bits of a bfloat16, as in a
-    file.
+    file. Raises LabError for a step that is not above 0, or not finite.
     """
 
     def __init__(self, step: float) -> None:
         super().__init__()
+        if not 0 < step < math.inf:
+            raise LabError(f"a step of {step}", "give a finite one above 0")
         self.log_step = nn.Parameter(torch.tensor(math.log(step)))
 
     @property
@@ -99,7 +101,7 @@ def _stepped(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, LearnedS
 
 def _first_step(tensor: Tensor, name: str, bits: int) -> float:
     if type(bits) is not int or bits not in BITS:
-        problem = f"{bits} bits for the {name}"
+        problem = f"{bits!r} bits for the {name}"
         raise LabError(problem, f"give a whole number, {BITS[0]} to {BITS[-1]}")
     if not tensor.numel() or not tensor.isfinite().all():
         problem = f"the {name} is empty or not finite"

@@ -82,7 +82,13 @@ def test_a_layer_without_bias_and_one_of_zeros():
     assert torch.equal(stepped.weight, torch.zeros(2, 3))
 
 
-@pytest.mark.parametrize("bits", [0, 1, 9, 2.0, True])
+@pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf])
+def test_a_step_that_cannot_be_is_refused(step):
+    with pytest.raises(LabError, match=f"a step of {step}; give a finite one above 0"):
+        LearnedStep(step)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 9, 2.0, True, "4", None])
 def test_bits_that_cannot_be_are_refused(bits):
     with pytest.raises(LabError, match="bits for the weight of layer 0; give a whole number, 2"):
         with_steps(toy_network(), bits)

@@ -146,8 +146,8 @@ def test_descent_lowers_the_rate_until_whole_rows_and_columns_vanish():
     assert (codes != 0).any(0).sum() <= 50
 
 
-@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
-def test_a_weight_that_is_negative_or_not_finite_is_refused(weight):
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, None, "1"])
+def test_a_weight_that_is_negative_or_no_finite_number_is_refused(weight):
     with pytest.raises(LabError, match="for the bits; give a finite one from 0"):
         RateDistortion(weight)
 
