@@ -5,7 +5,7 @@ from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmet
 from labsupport.methods.quantization.half import InHalf, in_half
 from labsupport.methods.quantization.integers import with_integers
 from labsupport.methods.quantization.layers import QuantizedLayer, quantize, quantize_aware
-from labsupport.methods.step_groups import StepGroups
+from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "Grid",

@@ -13,11 +13,11 @@ from labsupport.data import Batched, Splits
 from labsupport.methods.quantization.calibration import input_values
 from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, check_bits, narrowed, symmetric
-from labsupport.methods.step_groups import StepGroups
 from labsupport.network.cost import Cost
 from labsupport.network.replacing import replaced
 from labsupport.network.weights import Weights, few_bit_weights, weighted_layers
 from labsupport.training import Recipe, fit
+from labsupport.training.step_groups import StepGroups
 
 STEP_RATE = 0.1  # the rate at which steps learn, of that of the weights
 

@@ -3,7 +3,7 @@
 from labsupport.methods.sharing.entropy.file import decode, encode
 from labsupport.methods.sharing.entropy.rate import RateDistortion, rate
 from labsupport.methods.sharing.entropy.steps import LearnedStep, rounded, steps, with_steps
-from labsupport.methods.step_groups import StepGroups
+from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "LearnedStep",

@@ -7,9 +7,9 @@ from made_rules import toy_network
 
 from labsupport.methods import quantization
 from labsupport.methods.sharing import entropy
-from labsupport.methods.step_groups import StepGroups
 from labsupport.network.modes import on_threads
 from labsupport.training import Job, fit, fit_jobs
+from labsupport.training.step_groups import StepGroups
 
 
 @pytest.mark.parametrize("method", ["quantize", "with_steps"])
