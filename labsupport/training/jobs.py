@@ -69,7 +69,11 @@ def fit_jobs(
 
 @dataclass(frozen=True)
 class _Sent:
-    """A job on its way: its network in a file, as masked ones cannot be pickled; images, too."""
+    """A job on its way to a worker.
+
+    Its network is in a file, as masked ones cannot be pickled, its images in another, for their
+    size.
+    """
 
     job: Job
     network: Path
@@ -109,8 +113,8 @@ def _with_images(splits: Splits[Split], path: Path) -> Splits[Split]:
     tensors, _ = read_tensors(path, splits.device)
     parts = {}
     for name in PARTS:
-        of_part = {key: tensors[f"{name} {key}"] for key, _ in _tensors(getattr(splits, name))}
-        parts[name] = Split(of_part.pop("x"), of_part.pop("y"), of_part)
+        extras = {key: tensors[f"{name} extra {key}"] for key in getattr(splits, name).extras}
+        parts[name] = Split(tensors[f"{name} x"], tensors[f"{name} y"], extras)
     return _with_parts(splits, parts)
 
 
@@ -119,4 +123,5 @@ def _with_parts(splits: Splits[Any], parts: Mapping[str, Split]) -> Splits[Split
 
 
 def _tensors(part: Split) -> list[tuple[str, Tensor]]:
-    return [("x", part.x), ("y", part.y), *part.extras.items()]
+    extras = [(f"extra {key}", tensor) for key, tensor in part.extras.items()]
+    return [("x", part.x), ("y", part.y), *extras]

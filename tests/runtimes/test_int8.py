@@ -64,13 +64,14 @@ def test_both_answer_alike(quantized, name, tmp_path):
     assert (one - other).norm() < 0.02 * other.norm()
 
 
-def test_both_stand_side_by_side_for_the_clock(quantized, splits, tmp_path):
+def test_both_stand_side_by_side_for_the_clock(splits, tmp_path):
     with seeded(0):
-        network = toy_network()
-    both = beside_float(network, quantize(network, splits.train, 7, 8), IMAGE, tmp_path)
-    x = splits.test.x
+        network = toy_network().eval()
+    integers = quantize(network, splits.train, 7, 8)
+    both, x = beside_float(network, integers, IMAGE, tmp_path), splits.test.x
     assert [*both] == ["float32", "int8"]
-    torch.testing.assert_close(both["float32"](x), network.eval()(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both["float32"](x), network(x), atol=1e-4, rtol=1e-4)
+    assert (both["int8"](x) - integers(x)).norm() < 0.02 * integers(x).norm()
     assert both["int8"].weight_bits < 8 < both["float32"].weight_bits
 
 

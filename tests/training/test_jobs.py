@@ -60,12 +60,12 @@ def test_masked_networks_reach_workers(tmp_path, splits):
 
 
 def test_images_reach_workers_in_a_file_with_what_stands_beside_them(tmp_path, splits):
-    marks = {"marks": torch.rand(len(splits.train), 1000)}
+    marks = {"x": torch.rand(len(splits.train), 1000)}  # a name that images have, too
     marked = replace(splits, train=Split(splits.train.x, splits.train.y, marks))
     jobs = {seed: Job(SPEC.build(), marked, RECIPE, seed) for seed in range(2)}
     with Pickling(1) as pool:
         found = fit_jobs(jobs, tmp_path, executor=pool)
-    assert pool.largest < marks["marks"].nbytes / 10
+    assert pool.largest < marks["x"].nbytes / 10
     assert len(list(tmp_path.iterdir())) == 2  # the keys of workers are those of this process
     for seed, job in jobs.items():
         with on_threads(1):

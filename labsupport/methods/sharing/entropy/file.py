@@ -4,7 +4,7 @@ The file is: 4 bytes that name the format, its version in one, the bytes of the 
 four, the steps (bfloat16), all other tensors as they are in memory, one stream of a range coder
 (number of layers, rows and columns of each, codes), and a checksum of 4 bytes. Probabilities of the
 stream follow from what was read before, so that no table is needed. How the layers stand together
-is not in the file: the reader gives the architecture, which the checksum is of, too.
+is not in the file: the reader gives the architecture, and the checksum covers it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from labsupport.core.errors import LabError
 from labsupport.core.tensors import raw_bytes
@@ -67,15 +68,24 @@ def decode(path: Path | str, architecture: nn.Module) -> nn.Module:
 
     The copy equals `rounded` of the network that was written to the last bit; the architecture's
     own weights make no difference. Raises LabError for a file that is missing, damaged, of another
-    kind or of a newer version, and for another architecture, as `encode` does.
+    kind or of a newer version, for another architecture, and for one with sparse tensors, hooks or
+    attributes that have no description.
     """
     parse, about = partial(_network, architecture), structure(architecture)
     return container.read(path, FORMAT, VERSION, parse, about, EITHER)
 
 
 def structure(network: nn.Module) -> bytes:
-    """What a network is besides the numbers in its file, in few bytes."""
+    """What a network is besides the numbers in its file, in few bytes.
+
+    Raises LabError for sparse tensors and for layers that have not seen their inputs yet.
+    """
     blank = _plain(network)
+    for name, tensor in blank.state_dict(keep_vars=True).items():
+        if is_lazy(tensor) or tensor.layout != torch.strided:
+            raise LabError(
+                f"{name} is sparse, or has no size yet", "give dense layers that have run"
+            )
     for tensor in blank.state_dict(keep_vars=True).values():
         tensor.data = torch.zeros_like(tensor)
     return fingerprint(blank).encode()

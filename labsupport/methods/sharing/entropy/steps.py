@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import cast
 
 import torch
@@ -33,8 +34,8 @@ class LearnedStep(nn.Module):
 
     def __init__(self, step: float) -> None:
         super().__init__()
-        if not 0 < step < math.inf:
-            raise LabError(f"a step of {step}", "give a finite one above 0")
+        if not _is_positive(step):
+            raise LabError(f"a step of {step!r}", "give a finite one above 0")
         self.log_step = nn.Parameter(torch.tensor(math.log(step)))
 
     @property
@@ -87,6 +88,11 @@ def rounded(network: nn.Module) -> nn.Module:
     for _, layer, kind, _ in list(_stepped(plain)):
         make_plain_value(layer, kind)
     return plain
+
+
+def _is_positive(step: object) -> bool:
+    """Whether it is a number above 0, and not infinite."""
+    return isinstance(step, Real) and 0 < float(step) < math.inf
 
 
 def _stepped(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, LearnedStep]]:

@@ -291,6 +291,22 @@ def test_an_architecture_without_a_description_is_refused(path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: nn.Parameter(torch.ones(2, 4).to_sparse_csr(), requires_grad=False),
+        lambda: nn.LazyLinear(2).weight,
+    ],
+    ids=["sparse", "lazy"],
+)
+def test_an_architecture_with_sparse_or_lazy_layers_is_refused(path, other):
+    encode(with_steps(nn.Linear(4, 2)), path)
+    architecture = nn.Linear(4, 2)
+    architecture.weight = other()
+    with pytest.raises(LabError, match="weight is sparse, or has no size yet"):
+        decode(path, architecture)
+
+
 def test_what_cannot_be_written_is_refused(path):
     with pytest.raises(LabError, match="the weight of layer 0 has no step; give all layers some"):
         encode(toy_network(), path)

@@ -82,9 +82,9 @@ def test_a_layer_without_bias_and_one_of_zeros():
     assert torch.equal(stepped.weight, torch.zeros(2, 3))
 
 
-@pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf, "1", None])
 def test_a_step_that_cannot_be_is_refused(step):
-    with pytest.raises(LabError, match=f"a step of {step}; give a finite one above 0"):
+    with pytest.raises(LabError, match=f"a step of {step!r}; give a finite one above 0"):
         LearnedStep(step)
 
 
