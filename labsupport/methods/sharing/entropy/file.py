@@ -80,12 +80,11 @@ def structure(network: nn.Module) -> bytes:
 
     Raises LabError for sparse tensors and for layers that have not seen their inputs yet.
     """
-    blank = _plain(network)
-    for name, tensor in blank.state_dict(keep_vars=True).items():
+    for name, tensor in network.state_dict(keep_vars=True).items():
         if is_lazy(tensor) or tensor.layout != torch.strided:
-            raise LabError(
-                f"{name} is sparse, or has no size yet", "give dense layers that have run"
-            )
+            problem = f"{name} is sparse, or has no size yet"
+            raise LabError(problem, "give dense layers that have run")
+    blank = _plain(network)
     for tensor in blank.state_dict(keep_vars=True).values():
         tensor.data = torch.zeros_like(tensor)
     return fingerprint(blank).encode()
