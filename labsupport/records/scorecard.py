@@ -90,6 +90,19 @@ def with_speedups(cards: pd.DataFrame) -> pd.DataFrame:
     return cards.assign(**speedups)
 
 
+def with_gains(cards: pd.DataFrame) -> pd.DataFrame:
+    """The scorecards and what each gains over its base, a row of the same network, data and seed.
+
+    New columns gain_points, of accuracy, and times_smaller, of the file; NaN without such a base.
+    """
+    alike = ["lab", "method", "dataset", "profile", "seed", "network"]
+    bases = cards[[*alike, "variant", "accuracy", "disk_bytes"]].rename(columns={"variant": "base"})
+    both = cards.merge(bases, "left", [*alike, "base"], suffixes=("", "_of_base"))
+    gain = 100 * (both["accuracy"] - both["accuracy_of_base"])
+    smaller = both["disk_bytes_of_base"] / both["disk_bytes"]
+    return cards.assign(gain_points=gain.to_numpy(), times_smaller=smaller.to_numpy())
+
+
 def is_clocked(column: str) -> bool:
     """Whether a column's values depend on the speed of the machine."""
     return CLOCKED.search(column) is not None

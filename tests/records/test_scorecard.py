@@ -1,6 +1,7 @@
 """The scorecard: one row per network, clocked and counted told apart by name."""
 
-from dataclasses import FrozenInstanceError
+import math
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from labsupport.records.scorecard import (
     Scorecard,
     as_frame,
     is_clocked,
+    with_gains,
     with_speedups,
 )
 
@@ -68,3 +70,19 @@ def test_speedups_are_the_inverse_ratios_and_their_ends_change_places():
         assert row[f"speedup_{size}_clocked"] == 4
         assert row[f"speedup_{size}_low_clocked"] == 2
         assert row[f"speedup_{size}_high_clocked"] == 5
+
+
+def test_gains_are_over_the_base_of_the_same_network_and_seed():
+    plain, small = card(base="plain", disk_bytes=800), card(base="plain", disk_bytes=100)
+    rows = [
+        replace(one, variant=name, network=network, seed=seed, accuracy=right - seed / 10)
+        for network in (None, "mlp")
+        for seed in (0, 1)
+        for name, one, right in (("plain", plain, 0.9), ("small", small, 0.92))
+    ]
+    alone = replace(small, variant="alone", base="absent", accuracy=0.5)
+    table = with_gains(as_frame([*rows, alone])).set_index("variant")
+    assert table["gain_points"]["small"].tolist() == pytest.approx([2] * 4)
+    assert table["times_smaller"]["small"].tolist() == [8] * 4
+    assert table["gain_points"]["plain"].tolist() == [0] * 4
+    assert math.isnan(table["gain_points"]["alone"])
