@@ -25,6 +25,8 @@ from labsupport.methods.binary import (
     BinaryConv2d,
     BinaryLinear,
     binarize,
+    binary_layers,
+    hold_signs,
 )
 from labsupport.models import build
 from labsupport.network.cost import cost
@@ -113,6 +115,21 @@ def test_a_network(name, scheme):
     packed = pack(network, shape)
     assert torch.equal(answers(packed, x), answers(network, x))
     assert torch.equal(answers(packed, x[:1]), answers(network, x[:1]))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_held_signs_are_floats_that_answer_and_pack_alike(scheme):
+    network = binary(build("lenet5", (1, 18, 20)), SCHEMES[scheme])
+    for layer in binary_layers(network).values():
+        if layer.memory is not None:
+            layer.memory.uniform_()
+    x, before = torch.randn(5, 1, 18, 20), copy.deepcopy(network.state_dict())
+    held = hold_signs(network)
+    assert torch.equal(answers(held, x), answers(network, x))
+    assert torch.equal(answers(pack(held, x.shape[1:]), x), answers(network, x))
+    for layer in binary_layers(held).values():
+        assert (layer.weight.abs() == 1).all()
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
 def test_a_network_with_branches():

@@ -1,6 +1,11 @@
 """Binarization: weights of one bit, and inputs of one bit."""
 
-from labsupport.methods.binary.binarize import after_step, binarize, binary_layers
+from labsupport.methods.binary.binarize import (
+    after_step,
+    binarize,
+    binary_layers,
+    hold_signs,
+)
 from labsupport.methods.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from labsupport.methods.binary.scales import LossAware, MeanMagnitude, Scale, Unscaled
 from labsupport.methods.binary.schemes import (
@@ -34,5 +39,6 @@ __all__ = [
     "after_step",
     "binarize",
     "binary_layers",
+    "hold_signs",
     "sign",
 ]

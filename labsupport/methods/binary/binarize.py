@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
 from labsupport.methods.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from labsupport.methods.binary.scales import Held
 from labsupport.methods.binary.schemes import Scheme
+from labsupport.methods.binary.signs import sign
 from labsupport.network.replacing import replaced
 from labsupport.network.weights import WEIGHTED, weighted_layers
 
@@ -44,6 +47,19 @@ def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
 def binary_layers(network: nn.Module) -> dict[str, BinaryLayer]:
     """The binary layers of a network by name."""
     return {n: layer for n, layer in network.named_modules() if isinstance(layer, BinaryLayer)}
+
+
+def hold_signs(network: nn.Module) -> nn.Module:
+    """A copy for inference in torch, in eval mode: signs and factors of weights are made once.
+
+    Signs stay floats, as in most published code; a binary network makes them anew in each call.
+    """
+    held = copy.deepcopy(network).eval().requires_grad_(False)
+    for layer in binary_layers(held).values():
+        layer.memory = layer.alpha.detach().clone()
+        layer.weight.copy_(sign(layer.weight))
+        layer.scheme = replace(layer.scheme, scale=Held())
+    return held
 
 
 def after_step(network: nn.Module, step: int) -> None:

@@ -93,3 +93,17 @@ class LossAware(Unscaled):
         """A step of Adam's moving average of squares."""
         assert memory is not None
         memory.mul_(self.beta).addcmul_(gradient, gradient, value=1 - self.beta)
+
+
+@dataclass(frozen=True)
+class Held(Unscaled):
+    """Latent weights that are signs already, and factors in the memory: nothing to compute."""
+
+    def alpha(self, weight: Tensor, memory: Tensor | None) -> Tensor:
+        """The factors."""
+        assert memory is not None
+        return memory
+
+    def signs(self, weight: Tensor, memory: Tensor | None) -> Tensor:
+        """The weights."""
+        return weight
