@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -97,6 +98,18 @@ class Results:
         )
         self._keep([card])
         return card
+
+    def score_each(
+        self,
+        method: str,
+        measured: Mapping[str, Mapping[str, Any]],
+        seed: int,
+        dataset: str | None = None,
+        network: str | None = None,
+    ) -> None:
+        """Add a scorecard for each variant that `cards.measure` gives the figures of."""
+        for variant, figures in measured.items():
+            self.score(method, variant, seed, dataset, network=network, **figures)
 
     def score_rows(self, method: str, rows: pd.DataFrame) -> pd.DataFrame:
         """Add a scorecard per row and give these back as a table.

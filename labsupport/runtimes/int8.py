@@ -50,6 +50,18 @@ def export_int8(network: nn.Module, input_shape: tuple[int, ...], path: Path) ->
     return path
 
 
+def beside_float(
+    network: nn.Module, quantized: nn.Module, input_shape: tuple[int, ...], folder: Path
+) -> dict[str, OnnxNetwork]:
+    """A network in floats and in 8 bits, both in onnxruntime: `float32` and `int8`, for the clock.
+
+    Their files lie in the folder. Raises LabError as `export_onnx` and `export_int8` do.
+    """
+    plain = export_onnx(network, input_shape, Path(folder) / "float32.onnx")
+    integers = export_int8(quantized, input_shape, Path(folder) / "int8.onnx")
+    return {"float32": OnnxNetwork(plain), "int8": OnnxNetwork(integers)}
+
+
 def _quantized(network: nn.Module) -> Iterator[tuple[str, QuantizedLayer]]:
     """Quantized layers by name. Raises LabError where there are none, or some of other grids."""
     layers = {n: m for n, m in network.named_modules() if isinstance(m, QuantizedLayer)}

@@ -67,6 +67,15 @@ def test_the_rows_of_a_table_become_scorecards_at_once(results, tmp_path):
     assert "width" not in kept
 
 
+def test_each_variant_that_was_measured_becomes_a_scorecard(results):
+    measured = {"float": {"accuracy": 0.9, "base": "float"}, "int8": {"accuracy": 0.8}}
+    results.score_each("low precision", measured, 3, "folder:/mine/photos", "cnn")
+    kept = results.scorecards()
+    assert kept[["variant", "accuracy", "seed", "network", "dataset"]].values.tolist() == [
+        ["float", 0.9, 3, "cnn", "folder:photos"], ["int8", 0.8, 3, "cnn", "folder:photos"]
+    ]  # fmt: skip
+
+
 def test_a_scorecard_measured_again_replaces_the_first(results, tmp_path):
     rows = pd.DataFrame({"variant": ["a", "b"], "seed": [0, 0], "accuracy": [0.9, 0.8]})
     for _ in range(2):

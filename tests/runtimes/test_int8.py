@@ -22,7 +22,7 @@ from labsupport.methods.quantization.layers import QuantizedLayer
 from labsupport.network.cost import cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.weights import weights_of
-from labsupport.runtimes.int8 import export_int8
+from labsupport.runtimes.int8 import beside_float, export_int8
 from labsupport.runtimes.onnx import OnnxNetwork
 from labsupport.training import Recipe, fit, predict
 
@@ -62,6 +62,16 @@ def test_both_answer_alike(quantized, name, tmp_path):
     one, other = predict(exported, many), predict(network, many)
     assert (one.argmax(1) == other.argmax(1)).double().mean() >= 0.995
     assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_both_stand_side_by_side_for_the_clock(quantized, splits, tmp_path):
+    with seeded(0):
+        network = toy_network()
+    both = beside_float(network, quantize(network, splits.train, 7, 8), IMAGE, tmp_path)
+    x = splits.test.x
+    assert [*both] == ["float32", "int8"]
+    torch.testing.assert_close(both["float32"](x), network.eval()(x), atol=1e-4, rtol=1e-4)
+    assert both["int8"].weight_bits < 8 < both["float32"].weight_bits
 
 
 def test_a_single_layer_is_equal(tmp_path):

@@ -4,12 +4,8 @@ from labsupport.methods.quantization.folding import fold_batch_norm
 from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
 from labsupport.methods.quantization.half import InHalf, in_half
 from labsupport.methods.quantization.integers import with_integers
-from labsupport.methods.quantization.layers import (
-    QuantizedLayer,
-    StepGroups,
-    quantize,
-    quantize_aware,
-)
+from labsupport.methods.quantization.layers import QuantizedLayer, quantize, quantize_aware
+from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "Grid",

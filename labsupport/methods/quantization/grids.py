@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from labsupport.core.errors import LabError
+
+BITS = range(2, 9)
 SHARES = torch.linspace(0.05, 1, 96)  # of the full range, tried when a grid is narrowed
 
 
@@ -59,10 +62,14 @@ def round_through(x: Tensor) -> Tensor:
 def symmetric(weight: Tensor, bits: int) -> Grid:
     """A grid around zero for each index of the first axis, as wide as the largest size there.
 
-    Codes are -(2^(bits-1) - 1) to 2^(bits-1) - 1, and zero stays zero.
+    Codes are -(2^(bits-1) - 1) to 2^(bits-1) - 1, and zero stays zero. Raises LabError for bits
+    outside 2 to 8, and numbers that are none, not finite or without an axis.
     """
+    _check(weight, bits)
+    if not weight.dim():
+        raise LabError("a number without axes has no channels", "give a tensor of one axis or more")
     high = 2 ** (bits - 1) - 1
-    largest = weight.detach().abs().flatten(1).amax(1)
+    largest = weight.detach().abs().reshape(len(weight), -1).amax(1)
     steps = _positive(largest / high).view(-1, *[1] * (weight.dim() - 1))
     return Grid(-high, high, steps, torch.zeros((), device=weight.device))
 
@@ -71,7 +78,9 @@ def affine(x: Tensor, bits: int) -> Grid:
     """A grid of codes 0 to 2^bits - 1 from the smallest to the largest of some numbers, and zero.
 
     Zero is a value of the grid, so that padding stays exact: the ends move by up to half a step.
+    Raises LabError for bits outside 2 to 8, and numbers that are none or not finite.
     """
+    _check(x, bits)
     high = 2**bits - 1
     smallest, largest = x.detach().aminmax()
     smallest = smallest.clamp(max=0)
@@ -90,6 +99,21 @@ def narrowed(grid: Grid, x: Tensor) -> Grid:
     return _scaled(grid, shares[errors.argmin(0)].view_as(grid.log_step))
 
 
+def _check(x: Tensor, bits: int) -> None:
+    """Raises LabError for bits or numbers that have no grid."""
+    check_bits(bits, "a grid")
+    if not x.numel() or not x.isfinite().all():
+        problem = "a grid for numbers that are none, or not finite"
+        raise LabError(problem, "look at where they come from")
+
+
+def check_bits(bits: int, what: str) -> None:
+    """Raises LabError for bits outside 2 to 8, or that are no whole number."""
+    if type(bits) is not int or bits not in BITS:
+        remedy = f"give a whole number, {BITS[0]} to {BITS[-1]}"
+        raise LabError(f"{bits!r} bits for {what}", remedy)
+
+
 def _scaled(grid: Grid, share: Tensor) -> Grid:
     return Grid(grid.low, grid.high, grid.step * share, grid.zero)
 
@@ -98,7 +122,7 @@ def _errors(grid: Grid, x: Tensor) -> Tensor:
     """The squared error that belongs to each step, in a row; to one step, a number."""
     rounded: Tensor = grid(x)
     squares = (rounded - x).square()
-    return squares.flatten(1).sum(1) if grid.log_step.dim() else squares.sum()
+    return squares.reshape(len(squares), -1).sum(1) if grid.log_step.dim() else squares.sum()
 
 
 def _positive(step: Tensor) -> Tensor:

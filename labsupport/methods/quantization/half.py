@@ -29,16 +29,24 @@ def in_half(network: nn.Module, dtype: torch.dtype) -> InHalf:
     """A copy in torch.float16 or torch.bfloat16: weights, inputs and sums between layers.
 
     Half the bytes; faster only where the processor multiplies such floats. Raises LabError for
-    another type, for a network of 16 bits, and for one with weights above what the type holds.
+    another type, for a network that is sparse or has 16 bits somewhere, and for one with weights
+    above what the type holds.
     """
     if dtype not in HALVES:
-        raise LabError(f"{dtype} has no 16 bits", "give torch.float16 or torch.bfloat16")
-    if any(isinstance(module, InHalf) for module in network.modules()):
-        raise LabError("the network has 16 bits already", "give the one that it was made of")
-    half = InHalf(copy.deepcopy(network), dtype)
+        raise LabError(f"{dtype!r} has no 16 bits", "give torch.float16 or torch.bfloat16")
     before = network.state_dict()
+    for name, tensor in before.items():
+        _check(name, tensor)
+    half = InHalf(copy.deepcopy(network), dtype)
     for name, tensor in half.network.state_dict().items():
         if bool((before[name].isfinite() & ~tensor.isfinite()).any()):
             problem = f"{name} has numbers that {dtype} does not hold"
             raise LabError(problem, "take torch.bfloat16, or look at how it was trained")
     return half
+
+
+def _check(name: str, tensor: Tensor) -> None:
+    if tensor.layout != torch.strided:
+        raise LabError(f"{name} is sparse", "give the network without sparse layers")
+    if tensor.dtype in HALVES:
+        raise LabError(f"{name} has 16 bits already", "give the network that it was made of")

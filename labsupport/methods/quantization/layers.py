@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -13,14 +12,13 @@ from labsupport.core.errors import LabError
 from labsupport.data import Batched, Splits
 from labsupport.methods.quantization.calibration import input_values
 from labsupport.methods.quantization.folding import fold_batch_norm
-from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmetric
+from labsupport.methods.quantization.grids import Grid, affine, check_bits, narrowed, symmetric
 from labsupport.network.cost import Cost
 from labsupport.network.replacing import replaced
 from labsupport.network.weights import Weights, few_bit_weights, weighted_layers
 from labsupport.training import Recipe, fit
-from labsupport.training.optimizers import ParameterGroup
+from labsupport.training.step_groups import StepGroups
 
-FEWEST_BITS, MOST_BITS = 2, 8
 STEP_RATE = 0.1  # the rate at which steps learn, of that of the weights
 
 Bits = int | Mapping[str, int]
@@ -101,8 +99,8 @@ def quantize(
     channel, inputs one for each layer, fitted to what images of the split, a few hundred of the
     training part, give there. `bits`, 2 to 8, are for all layers or by name for some, and for
     inputs too unless `activation_bits` says otherwise. No training. Raises LabError for other
-    bits, no such layer, one that is quantized already, that no image reaches, that is empty, or
-    where weights or inputs are not finite.
+    bits, bits for inputs alone, no such layer, one that is quantized already, that no image
+    reaches, that is empty, or where weights or inputs are not finite.
     """
     quantized = fold_batch_norm(network, split.image_shape)
     widths = _widths(quantized, bits, activation_bits)
@@ -128,20 +126,6 @@ def quantize_aware(
     return fit(rounded, splits, recipe, seed, groups=StepGroups(recipe.lr * STEP_RATE)).model
 
 
-@dataclass(frozen=True)
-class StepGroups:
-    """Two groups: the steps of grids at a rate of their own, without weight decay, and the rest."""
-
-    lr: float
-
-    def __call__(self, model: nn.Module) -> list[ParameterGroup]:
-        """The groups of a network."""
-        steps = [grid.log_step for grid in model.modules() if isinstance(grid, Grid)]
-        ids = {id(step) for step in steps}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
-        return [{"params": rest}, {"params": steps, "lr": self.lr, "weight_decay": 0.0}]
-
-
 Widths = dict[str, tuple[nn.Module, int, int]]  # layer, bits of its weights and of its inputs
 
 
@@ -155,9 +139,11 @@ def _widths(network: nn.Module, bits: Bits, activation_bits: Bits | None) -> Wid
     }
     for name, (_, *both) in widths.items():
         for width in both:
-            if type(width) is not int or not FEWEST_BITS <= width <= MOST_BITS:
-                remedy = f"give a whole number, {FEWEST_BITS} to {MOST_BITS}"
-                raise LabError(f"{width} bits for layer {name}", remedy)
+            check_bits(width, f"layer {name}")
+    idle = [name for name in of_inputs if name not in widths]
+    if idle and isinstance(activation_bits, Mapping):
+        problem = f"layer {idle[0]} has bits for its inputs, but none for its weights"
+        raise LabError(problem, "give it both, or neither")
     return widths
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
+
+from labsupport.core.errors import LabError
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -28,7 +31,12 @@ def density(values: Values, number: int) -> Values:
 
 
 def at_random(seed: int) -> Start:
-    """First centroids that are values drawn from a seed (Forgy), no two of them the same."""
+    """First centroids that are values drawn from a seed (Forgy), no two of them the same.
+
+    Raises LabError for a seed that is no whole number from 0 on: None would draw others each time.
+    """
+    if not _is_whole(seed, 0):
+        raise LabError(f"a seed of {seed!r}", "give a whole number from 0 on")
 
     def start(values: Values, number: int) -> Values:
         return np.random.default_rng(seed).choice(np.unique(values), number, replace=False)
@@ -39,8 +47,10 @@ def at_random(seed: int) -> Start:
 def cluster(values: Values, number: int, start: Start = linear) -> tuple[Values, Codes]:
     """At most so many centroids (ascending), and for each value the place of the nearest.
 
-    Values with no more than `number` distinct ones among them are their own centroids.
+    Values with no more than `number` distinct ones among them are their own centroids. Raises
+    LabError for less than one centroid, and for values that are not finite or no row of an array.
     """
+    _check(values, number)
     distinct, places = np.unique(values, return_inverse=True)
     if len(distinct) <= number:
         return distinct, places
@@ -52,3 +62,15 @@ def cluster(values: Values, number: int, start: Start = linear) -> tuple[Values,
     centroids = np.sort(found.cluster_centers_[:, 0])
     borders = (centroids[1:] + centroids[:-1]) / 2
     return centroids, np.searchsorted(borders, values)
+
+
+def _is_whole(number: object, least: int) -> bool:
+    return isinstance(number, Integral) and int(number) >= least
+
+
+def _check(values: Values, number: int) -> None:
+    if not _is_whole(number, 1):
+        raise LabError(f"{number!r} centroids", "give a whole number, at least one")
+    if np.ndim(values) != 1 or not np.isfinite(values).all():
+        problem = "values for centroids that are not finite, or no row"
+        raise LabError(problem, "give a flat array, and look at where the values come from")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import zlib
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -89,9 +91,10 @@ def hash_weights(
     The layers are linear ones and convolutions; `fraction` is for all of them, or by name for
     some. The values are that many of the layer's weights, drawn from the seed, so that a new
     layer begins with weights distributed as they were. Raises LabError for a fraction outside
-    (0, 1], no such layer, and a layer without weights or with some that are not finite.
+    (0, 1], a seed that is no whole number, no such layer, and a layer without weights or with some
+    that are not finite.
     """
-    hashed = copy.deepcopy(network)
+    hashed, seed = copy.deepcopy(network), _whole(seed)
     for name, layer, share in weighted_layers(hashed, fraction):
         own = _one(zlib.crc32(name.encode()))  # whichever other layers are hashed
         _hash_layer(layer, name, share, int(hash_numbers(own, seed)[0] >> np.uint64(2)))
@@ -99,8 +102,9 @@ def hash_weights(
 
 
 def _hash_layer(layer: nn.Module, name: str, fraction: float, seed: int) -> None:
-    if not 0 < fraction <= 1:
-        raise LabError(f"a fraction of {fraction} for layer {name}", "give one above 0, at most 1")
+    if not _is_share(fraction):
+        problem = f"a fraction of {fraction!r} for layer {name}"
+        raise LabError(problem, "give a number above 0, at most 1")
     make_plain_value(layer)
     weight = cast(Tensor, layer.weight).detach()
     if not weight.numel() or not weight.isfinite().all():
@@ -111,6 +115,20 @@ def _hash_layer(layer: nn.Module, name: str, fraction: float, seed: int) -> None
     table = weight.flatten()[torch.from_numpy(first).to(weight.device)]
     parametrize.register_parametrization(layer, "weight", Hashed(weight.shape, values, seed))
     layer.get_parameter("parametrizations.weight.original").data = table
+
+
+def _is_share(fraction: object) -> bool:
+    if isinstance(fraction, bool) or not isinstance(fraction, Real):
+        return False
+    return 0 < float(fraction) <= 1
+
+
+def _whole(seed: int) -> int:
+    """A seed as Python's own number: NumPy's overflow. Raises LabError for one with a fraction."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise LabError(f"a seed of {seed!r}", "give a whole number") from None
 
 
 def _mix(words: Words) -> Words:

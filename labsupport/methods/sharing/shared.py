@@ -103,7 +103,7 @@ def _share(layer: nn.Module, name: str, bits: int, start: Start) -> None:
 
 def _check(name: str, values: Values, bits: int) -> None:
     if type(bits) is not int or bits not in range(1, MOST_BITS + 1):
-        raise LabError(f"{bits} bits for layer {name}", f"give a whole number, 1 to {MOST_BITS}")
+        raise LabError(f"{bits!r} bits for layer {name}", f"give a whole number, 1 to {MOST_BITS}")
     if not np.isfinite(values).all():
         problem = f"layer {name} has weights that are not finite"
         raise LabError(problem, "look at how it was trained")

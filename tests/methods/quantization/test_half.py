@@ -4,6 +4,7 @@ from made_rules import toy_network
 from torch import nn
 
 from labsupport.core.errors import LabError
+from labsupport.methods.pruning import with_sparse_linears
 from labsupport.methods.quantization import in_half
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import file_bytes
@@ -33,6 +34,8 @@ def test_other_types_and_numbers_too_large_are_refused():
     network = nn.Linear(2, 2)
     with pytest.raises(LabError, match=r"torch\.float32 has no 16 bits"):
         in_half(network, torch.float32)
+    with pytest.raises(LabError, match="'float16' has no 16 bits; give torch"):
+        in_half(network, "float16")
     network.weight.data[0, 0] = 1e5
     with pytest.raises(LabError, match=r"weight has numbers that torch\.float16 does not hold"):
         in_half(network, torch.float16)
@@ -50,5 +53,15 @@ def test_statistics_too_large_for_the_type_are_refused():
 
 def test_a_network_of_16_bits_is_refused():
     half = in_half(nn.Linear(3, 2), torch.bfloat16)
-    with pytest.raises(LabError, match="has 16 bits already"):
+    with pytest.raises(LabError, match=r"0\.network\.weight has 16 bits already"):
         in_half(nn.Sequential(half), torch.float16)
+    network = toy_network()
+    network[4].bfloat16()
+    with pytest.raises(LabError, match=r"4\.weight has 16 bits already"):
+        in_half(network, torch.float16)
+
+
+def test_a_sparse_network_is_refused():
+    sparse = with_sparse_linears(toy_network())
+    with pytest.raises(LabError, match="weight is sparse; give the network without sparse layers"):
+        in_half(sparse, torch.bfloat16)

@@ -12,7 +12,6 @@ from labsupport.core.errors import LabError
 from labsupport.methods.pruning import keep_largest
 from labsupport.methods.quantization import (
     QuantizedLayer,
-    StepGroups,
     affine,
     quantize,
     quantize_aware,
@@ -93,14 +92,6 @@ def test_training_with_the_rounding_wins_back_what_few_bits_lose(network, splits
     assert all(old != new for old, new in zip(*steps, strict=True))
 
 
-def test_steps_are_a_group_without_decay(network, splits):
-    quantized = quantize(network, splits.train, 4)
-    rest, steps = StepGroups(1e-4)(quantized)
-    assert len(steps["params"]) == 6
-    assert (steps["lr"], steps["weight_decay"]) == (1e-4, 0)
-    assert len(rest["params"]) + 6 == len(list(quantized.parameters()))
-
-
 def test_pruned_weights_stay_pruned(network, splits):
     pruned = keep_largest(network, 0.3)
     trained = quantize_aware(pruned, splits, BRIEF, 4)
@@ -146,7 +137,7 @@ def test_whole_numbers_stay_in_training(network, splits):
         torch.testing.assert_close(ratio.amax(1), torch.where(ratio == 0, 9, ratio).amin(1))
 
 
-@pytest.mark.parametrize("bits", [1, 0, 9, -1, 4.0, True])
+@pytest.mark.parametrize("bits", [1, 0, 9, -1, 4.0, True, "4"])
 def test_other_bits_are_refused(network, splits, bits):
     with pytest.raises(LabError, match=r"bits for layer 4; give a whole number, 2 to 8"):
         quantize(network, splits.train, {"4": bits})
@@ -178,6 +169,8 @@ def test_other_networks_and_images_are_refused(network, splits):
         quantize(network, splits.train, {"1": 8})
     with pytest.raises(LabError, match="there is no layer 1"):
         quantize(network, splits.train, 8, {"1": 8})
+    with pytest.raises(LabError, match="layer 7 has bits for its inputs, but none for its weights"):
+        quantize(network, splits.train, {"4": 8}, {"7": 8})
     with pytest.raises(LabError, match="no images to calibrate by"):
         quantize(network, splits.train.take(0), 8)
     with pytest.raises(LabError, match="no layer of this Sequential is quantized"):

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from labsupport.core.errors import LabError
 from labsupport.methods.quantization import affine, narrowed, symmetric
 
 BITS = st.integers(2, 8)
@@ -101,3 +102,24 @@ def test_numbers_that_are_all_zero_stay_so():
         grid = narrowed(make(x, 4), x)
         assert torch.equal(grid(x), x)
         assert grid.step.isfinite().all()
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+@pytest.mark.parametrize("bits", [0, 1, 9, 70, 2.0, True, "4", None])
+def test_bits_that_have_no_grid_are_refused(make, bits):
+    with pytest.raises(LabError, match=f"{bits!r} bits for a grid; give a whole number, 2 to 8"):
+        make(torch.ones(2, 3), bits)
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+@pytest.mark.parametrize("x", [torch.ones(0, 3), torch.ones(3, 0), torch.tensor([[1, torch.nan]])])
+def test_numbers_that_have_no_grid_are_refused(make, x):
+    with pytest.raises(LabError, match="numbers that are none, or not finite"):
+        make(x, 4)
+
+
+def test_a_row_of_numbers_has_a_step_for_each_and_a_lone_number_no_channel():
+    x = torch.tensor([3.0, -0.5, 0.0])
+    torch.testing.assert_close(narrowed(symmetric(x, 3), x)(x), x)
+    with pytest.raises(LabError, match="without axes has no channels"):
+        symmetric(torch.tensor(3.0), 3)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from labsupport.core.errors import LabError
 from labsupport.methods.sharing.codebooks import at_random, cluster, density, linear
 
 STARTS = {"linear": linear, "density": density, "random": at_random(3)}
@@ -60,3 +61,21 @@ def test_centroids_of_many_values_are_the_means_of_theirs():
     centroids, places = cluster(values, 32)
     means = np.bincount(places, values) / np.bincount(places)
     np.testing.assert_allclose(centroids, means, atol=1e-12)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, "2", None])
+def test_a_number_of_centroids_that_cannot_be_is_refused(number):
+    with pytest.raises(LabError, match=f"{number!r} centroids; give a whole number, at least one"):
+        cluster(np.arange(9.0), number)
+
+
+@pytest.mark.parametrize("values", [np.array([0, 1, np.nan]), np.array([np.inf]), np.ones((2, 2))])
+def test_values_without_centroids_are_refused(values):
+    with pytest.raises(LabError, match="values for centroids that are not finite, or no row"):
+        cluster(values, 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", None])
+def test_a_seed_that_would_draw_nothing_or_others_each_time_is_refused(seed):
+    with pytest.raises(LabError, match=f"a seed of {seed!r}; give a whole number from 0 on"):
+        at_random(seed)

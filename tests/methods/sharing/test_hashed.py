@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -132,10 +134,21 @@ def test_it_may_be_chosen_by_name_and_compressed(tmp_path):
     assert torch.equal(mixed[0].weight, net()[0].weight)
 
 
-@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan"), "1", None, True, [0.5], 0.5j])
 def test_a_fraction_that_cannot_be_is_refused(fraction):
-    with pytest.raises(LabError, match=f"a fraction of {fraction} for layer 4"):
+    with pytest.raises(LabError, match=re.escape(f"a fraction of {fraction!r} for layer 4")):
         hash_weights(net(), {"4": fraction})
+
+
+@pytest.mark.parametrize("seed", [1.5, "1", None])
+def test_a_seed_that_is_no_whole_number_is_refused(seed):
+    with pytest.raises(LabError, match=f"a seed of {seed!r}; give a whole number"):
+        hash_weights(net(), 0.5, seed)
+
+
+def test_numbers_of_numpy_are_as_good_as_others():
+    numpys = hash_weights(net(), np.float64(0.5), np.int64(3))
+    assert fingerprint(numpys) == fingerprint(hash_weights(net(), 0.5, 3))
 
 
 def test_a_layer_that_is_not_finite_is_refused_by_name():

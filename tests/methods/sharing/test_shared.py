@@ -164,10 +164,10 @@ def test_weights_that_are_set_become_the_means_of_their_codes():
     assert shared.weight.tolist() == [[1, 1], [1, 1]]
 
 
-@pytest.mark.parametrize("bits", [0, 9, -1, 2.5, 2.0, True])
+@pytest.mark.parametrize("bits", [0, 9, -1, 2.5, 2.0, True, "4", None])
 def test_bits_that_cannot_be_are_refused(bits):
     for given in (bits, {"4": bits}):
-        with pytest.raises(LabError, match=f"{bits} bits for layer"):
+        with pytest.raises(LabError, match=f"{bits!r} bits for layer"):
             share(net(), given)
 
 

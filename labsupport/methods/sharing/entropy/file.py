@@ -4,7 +4,7 @@ The file is: 4 bytes that name the format, its version in one, the bytes of the 
 four, the steps (bfloat16), all other tensors as they are in memory, one stream of a range coder
 (number of layers, rows and columns of each, codes), and a checksum of 4 bytes. Probabilities of the
 stream follow from what was read before, so that no table is needed. How the layers stand together
-is not in the file: the reader gives the architecture.
+is not in the file: the reader gives the architecture, which the checksum is of, too.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from labsupport.methods.sharing.entropy.matrices import Matrix, code_matrix, cod
 from labsupport.methods.sharing.entropy.steps import STEPPED, steps
 from labsupport.methods.sharing.entropy.streams import Reader, Stream, Writer
 from labsupport.methods.sharing.layers import make_plain_value
+from labsupport.network.fingerprint import fingerprint
 from labsupport.network.weights import WEIGHTED
 
 FORMAT, VERSION = b"LSEC", 1
 NUMBER = 4  # bytes that say how many bytes steps and other tensors have
 STEP = torch.bfloat16
 LARGEST = 2**24  # float32 has no whole number beyond it for each code
-OTHER = "it was written of another architecture"
+EITHER = "is damaged, or was written of another architecture, and cannot be read"
+SIZES = "its tensors have other sizes"
 
 
 def encode(network: nn.Module, path: Path | str) -> pd.Series[int]:
@@ -41,7 +43,8 @@ def encode(network: nn.Module, path: Path | str) -> pd.Series[int]:
 
     Parts: header (with format and checksum), steps, others (all that has no steps), codes; they
     add up to the file's size. Raises LabError for a layer without steps, one that is not finite,
-    one whose weights something changes after they were rounded, and for sparse tensors.
+    one whose weights something changes after they were rounded, for sparse tensors, and for hooks
+    and attributes that have no description.
     """
     known = {name: step.step.detach() for name, step in steps(network).items()}
     matrices = [_codes(name, layer, known) for name, layer in _layers(network).items()]
@@ -54,19 +57,28 @@ def encode(network: nn.Module, path: Path | str) -> pd.Series[int]:
     before = sum(map(len, plain.values())).to_bytes(NUMBER, "big")
     sections = {"header": before, **plain, "codes": stream.content()}
     sizes = pd.Series({part: len(section) for part, section in sections.items()}, name="bytes")
-    sizes["header"] += container.write(path, FORMAT, VERSION, b"".join(sections.values()))
+    content, about = b"".join(sections.values()), structure(network)
+    sizes["header"] += container.write(path, FORMAT, VERSION, content, about)
     return sizes
 
 
 def decode(path: Path | str, architecture: nn.Module) -> nn.Module:
     """A copy of a network with the weights that `encode` wrote, in eval mode.
 
-    Where the architecture is that of the network that was written, the copy equals `rounded` of
-    that one to the last bit; the architecture's own weights make no difference. Raises LabError for
-    a file that is missing, damaged, of another kind or of a newer version, and for an architecture
-    whose layers or other tensors have other sizes.
+    The copy equals `rounded` of the network that was written to the last bit; the architecture's
+    own weights make no difference. Raises LabError for a file that is missing, damaged, of another
+    kind or of a newer version, and for another architecture, as `encode` does.
     """
-    return container.read(path, FORMAT, VERSION, partial(_network, architecture))
+    parse, about = partial(_network, architecture), structure(architecture)
+    return container.read(path, FORMAT, VERSION, parse, about, EITHER)
+
+
+def structure(network: nn.Module) -> bytes:
+    """What a network is besides the numbers in its file, in few bytes."""
+    blank = _plain(network)
+    for tensor in blank.state_dict(keep_vars=True).values():
+        tensor.data = torch.zeros_like(tensor)
+    return fingerprint(blank).encode()
 
 
 def _network(architecture: nn.Module, content: bytes) -> nn.Module:
@@ -92,7 +104,7 @@ def _code_layers(stream: Stream, given: Sequence[Matrix]) -> list[Matrix]:
     """All matrices, after their shapes. Raises ValueError for a stream with other shapes."""
     shapes = [len(given), *(side for matrix in given for side in matrix.shape)]
     if any(code_whole(stream, side) != side for side in shapes):
-        raise ValueError(OTHER)
+        raise ValueError(SIZES)
     return [code_matrix(stream, matrix) for matrix in given]
 
 
@@ -160,7 +172,7 @@ def _cut(content: bytes, like: Sequence[Tensor]) -> list[Tensor]:
     """Tensors of the types and shapes of others. Raises ValueError for more or fewer bytes."""
     ends = np.cumsum([0, *(tensor.numel() * tensor.element_size() for tensor in like)]).tolist()
     if ends[-1] != len(content):
-        raise ValueError(OTHER)
+        raise ValueError(SIZES)
     parts = [content[start:end] for start, end in pairwise(ends)]
     return [
         container.as_tensor(part, tensor.dtype, tensor.shape)

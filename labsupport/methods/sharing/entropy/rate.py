@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import pandas as pd
 import torch
@@ -80,16 +81,16 @@ class RateDistortion:
     """Another objective plus `weight` times the bits of the codes for each of them.
 
     Oktay et al. 2020, equation 6; rounding is straight-through where they add noise, so that what
-    is trained is what is written. Raises LabError for a negative or infinite weight, and, when
-    called, for a network without steps.
+    is trained is what is written. Raises LabError for a weight that is no finite number from 0 on,
+    and, when called, for a network without steps.
     """
 
     weight: float
     objective: Objective = PLAIN
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise LabError(f"a weight of {self.weight} for the bits", "give a finite one from 0")
+        if not _is_finite(self.weight):
+            raise LabError(f"a weight of {self.weight!r} for the bits", "give a finite one from 0")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Step:
         """The loss of a batch."""
@@ -97,3 +98,8 @@ class RateDistortion:
         matrices = code_matrices(model).values()
         bits = torch.stack([code_bits(codes) for codes in matrices]).sum()
         return Step(loss + self.weight * bits / sum(map(Tensor.numel, matrices)), logits, labels)
+
+
+def _is_finite(weight: object) -> bool:
+    """Whether it is a number from 0 on, and not infinite."""
+    return isinstance(weight, Real) and 0 <= float(weight) < math.inf

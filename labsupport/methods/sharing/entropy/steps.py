@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -19,7 +18,6 @@ from torch.nn.utils import parametrize
 from labsupport.core.errors import LabError
 from labsupport.methods.sharing.layers import make_plain_value
 from labsupport.network.weights import weighted_layers
-from labsupport.training.optimizers import ParameterGroup
 
 BITS = range(2, 9)
 STEPPED = ("weight", "bias")
@@ -30,11 +28,13 @@ class LearnedStep(nn.Module):
 
     Gradients pass the rounding as if it were not there (Bengio et al. 2013, straight-through). The
     logarithm of the step is what learns; the step itself has the 16 bits of a bfloat16, as in a
-    file.
+    file. Raises LabError for a step that is not above 0, or not finite.
     """
 
     def __init__(self, step: float) -> None:
         super().__init__()
+        if not 0 < step < math.inf:
+            raise LabError(f"a step of {step}", "give a finite one above 0")
         self.log_step = nn.Parameter(torch.tensor(math.log(step)))
 
     @property
@@ -89,20 +89,6 @@ def rounded(network: nn.Module) -> nn.Module:
     return plain
 
 
-@dataclass(frozen=True)
-class StepsAt:
-    """Parameter groups for `fit`: steps at a learning rate of their own, without weight decay."""
-
-    lr: float = 1e-3
-
-    def __call__(self, network: nn.Module) -> list[ParameterGroup]:
-        """All other parameters, then the steps."""
-        learned = [step.log_step for step in steps(network).values()]
-        known = {id(parameter) for parameter in learned}
-        others = [p for p in network.parameters() if id(p) not in known]
-        return [{"params": others}, {"params": learned, "lr": self.lr, "weight_decay": 0.0}]
-
-
 def _stepped(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, LearnedStep]]:
     """Name of a layer, the layer, which of its tensors is rounded, and what does it."""
     for name, layer in network.named_modules():
@@ -115,7 +101,7 @@ def _stepped(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, LearnedS
 
 def _first_step(tensor: Tensor, name: str, bits: int) -> float:
     if type(bits) is not int or bits not in BITS:
-        problem = f"{bits} bits for the {name}"
+        problem = f"{bits!r} bits for the {name}"
         raise LabError(problem, f"give a whole number, {BITS[0]} to {BITS[-1]}")
     if not tensor.numel() or not tensor.isfinite().all():
         problem = f"the {name} is empty or not finite"

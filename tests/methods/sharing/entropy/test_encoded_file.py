@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -19,8 +18,9 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.methods.pruning import magnitude
 from labsupport.methods.sharing import compress, share
+from labsupport.methods.sharing.container import NUMBER, checksum
 from labsupport.methods.sharing.entropy import decode, encode, rate, rounded, steps, with_steps
-from labsupport.methods.sharing.entropy.file import FORMAT, NUMBER, VERSION
+from labsupport.methods.sharing.entropy.file import FORMAT, VERSION, structure
 from labsupport.network.fingerprint import fingerprint
 
 FRESH = """
@@ -175,14 +175,14 @@ def test_every_byte_flipped_is_an_error(whole, path, flip):
 
 def test_every_cut_is_an_error(whole, path):
     for length in range(len(whole)):
-        refused(path, whole[:length], "holds no network that can be read")
-        refused(path, whole[length + 1 :], "holds no network that can be read")
+        refused(path, whole[:length], "is damaged, .* and cannot be read")
+        refused(path, whole[length + 1 :], "is damaged, .* and cannot be read")
     refused(path, whole + b"\0", "checksum")
 
 
-def resealed(content):
+def resealed(content, architecture):
     """With a checksum that fits."""
-    return content + zlib.crc32(content).to_bytes(NUMBER, "big")
+    return content + checksum(content, structure(architecture))
 
 
 def test_bytes_that_were_never_written_are_an_error_or_another_network(whole, path):
@@ -193,7 +193,7 @@ def test_bytes_that_were_never_written_are_an_error_or_another_network(whole, pa
         body = bytearray(whole[:-NUMBER])
         for place in drawn.integers(start, len(body), 3):
             body[place] = drawn.integers(256)
-        path.write_bytes(resealed(bytes(body)))
+        path.write_bytes(resealed(bytes(body), nn.Linear(6, 4)))
         with suppress(LabError):
             decode(path, nn.Linear(6, 4))
 
@@ -212,23 +212,83 @@ def test_a_newer_version_is_said_to_be_one(whole, path):
     refused(path, newer, "newer version.*update this one")
 
 
+EITHER = "is damaged, or was written of another architecture, and cannot be read"
+OTHER_SIZES = [
+    nn.Linear(6, 5),
+    nn.Linear(7, 4),
+    nn.Linear(4, 6),
+    nn.Linear(6, 4, bias=False),
+    nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)),
+    nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2)),
+    nn.ReLU(),
+]
+
+
+@pytest.mark.parametrize("other", OTHER_SIZES, ids=str)
+def test_another_architecture_is_an_error(whole, path, other):
+    path.write_bytes(whole)
+    with pytest.raises(LabError, match=EITHER):
+        decode(path, other)
+    path.write_bytes(resealed(whole[:-NUMBER], other))  # two may have one checksum
+    with pytest.raises(LabError, match="its tensors have other sizes"):
+        decode(path, other)
+
+
+def convolutions(activation=nn.ReLU, dtype=torch.float32, eps=1e-5, **given):
+    """Two convolutions with the same weights, whatever is given."""
+    options = {"stride": 1, "padding": 1} | given
+    layers = nn.Conv2d(1, 2, 3, **options), nn.BatchNorm2d(2, eps), activation(), nn.Conv2d(2, 2, 3)
+    return nn.Sequential(*layers).to(dtype)
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        nn.Linear(6, 5),
-        nn.Linear(7, 4),
-        nn.Linear(4, 6),
-        nn.Linear(6, 4, bias=False),
-        nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)),
-        nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2)),
-        nn.ReLU(),
+        convolutions(stride=2),
+        convolutions(padding=0),
+        convolutions(dilation=2),
+        convolutions(padding_mode="reflect"),
+        convolutions(nn.Tanh),
+        convolutions(eps=1e-3),
+        convolutions(dtype=torch.bfloat16),
+        convolutions().append(nn.ReLU()),
+        nn.Sequential(*reversed(convolutions())),
     ],
     ids=str,
 )
-def test_another_architecture_is_an_error(whole, path, other):
-    path.write_bytes(whole)
-    with pytest.raises(LabError, match="it was written of another architecture"):
+def test_another_architecture_of_the_same_sizes_is_an_error(path, other):
+    encode(with_steps(convolutions()), path)
+    decode(path, drawn_anew(convolutions()))
+    with pytest.raises(LabError, match=EITHER):
         decode(path, other)
+
+
+class Cropped(nn.Module):
+    """Some pixels by a table that no file holds, through a layer."""
+
+    def __init__(self, pixels):
+        super().__init__()
+        self.register_buffer("pixels", torch.tensor(pixels), persistent=False)
+        self.layer = nn.Linear(len(pixels), 2)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1)[:, self.pixels])
+
+
+def test_tensors_that_are_not_in_the_file_are_a_part_of_the_architecture(path):
+    net = with_steps(Cropped([0, 3])).eval()
+    encode(net, path)
+    assert torch.equal(decode(path, Cropped([0, 3]))(IMAGES), net(IMAGES))
+    with pytest.raises(LabError, match=EITHER):
+        decode(path, Cropped([0, 4]))
+
+
+def test_an_architecture_without_a_description_is_refused(path):
+    hooked = with_steps(toy_network())
+    hooked[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    with pytest.raises(LabError, match="0 has hooks, which change what it computes"):
+        encode(hooked, path)
+    assert not path.exists()
 
 
 def test_what_cannot_be_written_is_refused(path):

@@ -8,7 +8,7 @@ from made_rules import toy_images, toy_network
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.sharing.entropy import LearnedStep, StepsAt, rounded, steps, with_steps
+from labsupport.methods.sharing.entropy import LearnedStep, rounded, steps, with_steps
 from labsupport.methods.sharing.entropy.steps import straight_through
 from labsupport.network.fingerprint import fingerprint
 
@@ -82,15 +82,13 @@ def test_a_layer_without_bias_and_one_of_zeros():
     assert torch.equal(stepped.weight, torch.zeros(2, 3))
 
 
-def test_steps_learn_at_their_own_rate_without_decay():
-    net = with_steps(toy_network())
-    others, learned = StepsAt(0.02)(net)
-    assert len(learned["params"]) == 6
-    assert (learned["lr"], learned["weight_decay"]) == (0.02, 0.0)
-    assert len(others["params"]) + 6 == len(list(net.parameters()))
+@pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf])
+def test_a_step_that_cannot_be_is_refused(step):
+    with pytest.raises(LabError, match=f"a step of {step}; give a finite one above 0"):
+        LearnedStep(step)
 
 
-@pytest.mark.parametrize("bits", [0, 1, 9, 2.0, True])
+@pytest.mark.parametrize("bits", [0, 1, 9, 2.0, True, "4", None])
 def test_bits_that_cannot_be_are_refused(bits):
     with pytest.raises(LabError, match="bits for the weight of layer 0; give a whole number, 2"):
         with_steps(toy_network(), bits)

@@ -10,7 +10,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
-from labsupport.methods.sharing.entropy import RateDistortion, StepsAt, rate, steps, with_steps
+from labsupport.methods.sharing.entropy import RateDistortion, StepGroups, rate, steps, with_steps
 from labsupport.methods.sharing.entropy.matrices import code_matrix
 from labsupport.methods.sharing.entropy.rate import (
     code_bits,
@@ -134,7 +134,7 @@ def test_descent_lowers_the_rate_until_whole_rows_and_columns_vanish():
     net = with_steps(nn.Sequential(nn.Flatten(), nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 3)))
     images = toy_images(300, 0)
     batch, before = Batch(images.x, images.y), rate(net).sum()
-    optimizer = torch.optim.AdamW(StepsAt(1e-2)(net), 1e-2, weight_decay=0)
+    optimizer = torch.optim.AdamW(StepGroups(1e-2)(net), 1e-2, weight_decay=0)
     for _ in range(300):
         optimizer.zero_grad()
         RateDistortion(1.0)(net, batch).loss.backward()
@@ -146,8 +146,8 @@ def test_descent_lowers_the_rate_until_whole_rows_and_columns_vanish():
     assert (codes != 0).any(0).sum() <= 50
 
 
-@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
-def test_a_weight_that_is_negative_or_not_finite_is_refused(weight):
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, None, "1"])
+def test_a_weight_that_is_negative_or_no_finite_number_is_refused(weight):
     with pytest.raises(LabError, match="for the bits; give a finite one from 0"):
         RateDistortion(weight)
 
