@@ -20,6 +20,7 @@ from labsupport.training.schedules import Constant, Cyclic, OneCycle, Triangular
 from labsupport.training.seeds import fit_seeds, mean_and_spread, over_seeds
 from labsupport.training.snapshots import Snapshots, snapshots
 from labsupport.training.sparse_ofmaps import SparseOfmaps
+from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "SGD",
@@ -44,6 +45,7 @@ __all__ = [
     "SoftCrossEntropy",
     "SparseOfmaps",
     "Step",
+    "StepGroups",
     "Trained",
     "Triangular",
     "derive",

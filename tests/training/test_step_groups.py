@@ -5,11 +5,8 @@ import torch
 from made_methods import BRIEF, METHODS, toy_splits
 from made_rules import toy_network
 
-from labsupport.methods import quantization
-from labsupport.methods.sharing import entropy
 from labsupport.network.modes import on_threads
-from labsupport.training import Job, fit, fit_jobs
-from labsupport.training.step_groups import StepGroups
+from labsupport.training import Job, StepGroups, fit, fit_jobs
 
 
 @pytest.mark.parametrize("method", ["quantize", "with_steps"])
@@ -26,10 +23,6 @@ def test_a_network_without_steps_has_none():
     network = toy_network()
     others, learned = StepGroups(0.02)(network)
     assert (len(others["params"]), learned["params"]) == (6, [])
-
-
-def test_both_kinds_of_steps_have_the_same_groups():
-    assert entropy.StepGroups is quantization.StepGroups is StepGroups
 
 
 @pytest.mark.parametrize("method", ["quantize", "with_steps"])

@@ -5,13 +5,11 @@ from labsupport.methods.quantization.grids import Grid, affine, narrowed, symmet
 from labsupport.methods.quantization.half import InHalf, in_half
 from labsupport.methods.quantization.integers import with_integers
 from labsupport.methods.quantization.layers import QuantizedLayer, quantize, quantize_aware
-from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "Grid",
     "InHalf",
     "QuantizedLayer",
-    "StepGroups",
     "affine",
     "fold_batch_norm",
     "in_half",

@@ -28,7 +28,7 @@ class Grid(nn.Module):
     def __init__(self, low: int, high: int, step: Tensor, zero: Tensor) -> None:
         super().__init__()
         self.low, self.high = low, high
-        self.log_step = nn.Parameter(step.detach().log())
+        self.log_step = nn.Parameter(step.detach().log())  # as StepGroups finds it
         self.register_buffer("zero", zero.detach().clone())
 
     @property

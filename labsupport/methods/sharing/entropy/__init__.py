@@ -3,12 +3,10 @@
 from labsupport.methods.sharing.entropy.file import decode, encode
 from labsupport.methods.sharing.entropy.rate import RateDistortion, rate
 from labsupport.methods.sharing.entropy.steps import LearnedStep, rounded, steps, with_steps
-from labsupport.training.step_groups import StepGroups
 
 __all__ = [
     "LearnedStep",
     "RateDistortion",
-    "StepGroups",
     "decode",
     "encode",
     "rate",

@@ -36,7 +36,7 @@ class LearnedStep(nn.Module):
         super().__init__()
         if not _is_positive(step):
             raise LabError(f"a step of {step!r}", "give a finite one above 0")
-        self.log_step = nn.Parameter(torch.tensor(math.log(step)))
+        self.log_step = nn.Parameter(torch.tensor(math.log(step)))  # as StepGroups finds it
 
     @property
     def step(self) -> Tensor:

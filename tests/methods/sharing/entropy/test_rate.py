@@ -10,7 +10,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
-from labsupport.methods.sharing.entropy import RateDistortion, StepGroups, rate, steps, with_steps
+from labsupport.methods.sharing.entropy import RateDistortion, rate, steps, with_steps
 from labsupport.methods.sharing.entropy.matrices import code_matrix
 from labsupport.methods.sharing.entropy.rate import (
     code_bits,
@@ -19,7 +19,7 @@ from labsupport.methods.sharing.entropy.rate import (
     geometric_bits,
 )
 from labsupport.methods.sharing.entropy.streams import Writer
-from labsupport.training import CrossEntropy
+from labsupport.training import CrossEntropy, StepGroups
 
 MEANS = torch.tensor([1e-4, 0.01, 0.3, 1.0, 5.0], dtype=torch.float64)
 
