@@ -3,6 +3,8 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,16 +26,17 @@ from labsupport.methods.binary import (
     XNOR_WITHOUT_K,
     BinaryConv2d,
     BinaryLinear,
+    LossAware,
     binarize,
     binary_layers,
     hold_signs,
 )
 from labsupport.models import build
-from labsupport.network.cost import cost
+from labsupport.network.cost import Cost, cost
 from labsupport.network.modes import evaluating
 from labsupport.network.storage import file_bytes, load, save
 from labsupport.network.weights import weights_of
-from labsupport.runtimes.packed import BitsFromBits, Pack, pack
+from labsupport.runtimes.packed import BitsFromBits, Pack, PackedLayer, kernel, pack
 from labsupport.runtimes.runtime import runtime_of
 
 MNIST = (1, 28, 28)
@@ -55,6 +58,8 @@ def binary(network, scheme, seed=0):
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(module.running_var, 20, 200)
             nn.init.uniform_(module.running_mean, -10, 10)
+            module.weight.data[::5] = 0  # the sign is then the shift's, and 0 counts as +1
+            module.bias.data[::10] = 0
     return made.eval()
 
 
@@ -132,6 +137,14 @@ def test_held_signs_are_floats_that_answer_and_pack_alike(scheme):
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
+def test_held_signs_have_the_bits_and_the_cost_of_floats():
+    network = binarize(build("lenet5", MNIST), XNOR_WITHOUT_K)
+    held, counted = hold_signs(network), cost(network, MNIST)
+    assert weights_of(held).bits == weights_of(held).activation_bits == 32
+    macs = counted.fp_macs + counted.binary_ops
+    assert cost(held, MNIST) == Cost(fp_macs=macs, additions=counted.additions)
+
+
 def test_a_network_with_branches():
     network = binary(Residual(), XNOR_WITHOUT_K)
     x = torch.randn(4, 1, 8, 8)
@@ -175,7 +188,8 @@ def test_norms_before_packing_are_limits_of_floats(seed, size):
     assert not of_kind(packed, nn.BatchNorm1d)
     norm, (first,) = network[1][0], of_kind(packed, Pack)
     x = size * torch.randn(20, 70, generator=torch.Generator().manual_seed(seed))
-    x = torch.cat([x, norm.running_mean.detach()[None], first.limits[None], torch.zeros(1, 70)])
+    limits = first.limits.clamp(max=torch.finfo(torch.float32).max)  # infinite where none is
+    x = torch.cat([x, norm.running_mean.detach()[None], limits[None], torch.zeros(1, 70)])
     bits = np.unpackbits(first(x).numpy().view(np.uint8), axis=1, bitorder="little", count=70)
     assert torch.equal(torch.from_numpy(bits).bool(), answers(norm, x) >= 0)
 
@@ -184,7 +198,39 @@ def test_several_threads_give_the_same():
     network = pack(binary(build("lenet5", MNIST), BNN_OF_SIGNS), MNIST)
     x = torch.randn(9, *MNIST)
     several = runtime_of(network).replica(network, 2)
+    assert {layer.threads for layer in of_kind(several, PackedLayer)} == {2}
     assert torch.equal(answers(several, x), answers(network, x))
+
+
+def test_layers_of_two_threads_call_the_parallel_kernels(monkeypatch):
+    network = pack(binary(build("lenet5", MNIST), BNN_OF_SIGNS), MNIST)
+    called = []
+    for name in ("bits_together", "floats_together"):
+        monkeypatch.setattr(kernel, name, partial(noting, called, name, getattr(kernel, name)))
+    network(torch.zeros(1, *MNIST))
+    assert not called
+    runtime_of(network).replica(network, 2)(torch.zeros(1, *MNIST))
+    assert called == ["bits_together"] * 3 + ["floats_together"]
+
+
+def noting(called, name, run, *args):
+    called.append(name)
+    return run(*args)
+
+
+def test_a_maximum_does_not_pass_through_a_factor_below_zero():
+    network = hold_signs(binary(build("lenet5", MNIST), BNN_OF_SIGNS))
+    for layer in binary_layers(network).values():
+        layer.memory.neg_()
+    x = torch.randn(5, *MNIST)
+    assert torch.equal(answers(pack(network, MNIST), x), answers(network, x))
+
+
+def test_no_images_at_all():
+    for scheme in SCHEMES.values():
+        network = binary(build("lenet5", MNIST), scheme)
+        x = torch.empty(0, *MNIST)
+        assert answers(pack(network, MNIST), x).shape == answers(network, x).shape == (0, 10)
 
 
 def test_its_cost_is_that_of_the_binary_network_but_for_folded_biases():
@@ -243,15 +289,29 @@ def test_inputs_that_are_not_packed_or_have_other_channels_name_the_layer():
     torch.manual_seed(0)
     conv = BinaryConv2d(nn.Conv2d(70, 4, 3), XNOR_WITHOUT_K, "blocks.2")
     first, product = pack(nn.Sequential(conv), (70, 5, 5)).body
-    with pytest.raises(LabError, match=r"layer blocks\.2 gets 69 channels .*; give 70 of"):
-        first(torch.zeros(1, 69, 5, 5))
+    for x in (torch.zeros(1, 69, 5, 5), torch.zeros(70), torch.zeros(1, 70, 5, 5).double()):
+        with pytest.raises(LabError, match=r"layer blocks\.2 gets .*; give .* of float32"):
+            first(x)
+    for size in ((70, 2, 2), (70, 2, 9)):
+        with pytest.raises(LabError, match=r"layer blocks\.2 gets maps of 2 x \d; give images no"):
+            product(first(torch.zeros(1, *size)))
+    with pytest.raises(LabError, match=r"layer blocks\.2 gets words of shape \(1, 2\)"):
+        product(torch.zeros(1, 2, dtype=torch.int64))
     with pytest.raises(LabError, match=r"layer blocks\.2 gets inputs of .*float32.* not packed"):
         product(torch.zeros(1, 70, 5, 5))
     with pytest.raises(LabError, match=r"layer blocks\.2 gets 1 words where it sees 2"):
         product(torch.zeros(1, 5, 5, 1, dtype=torch.int64))
     real = pack(nn.Sequential(BinaryConv2d(nn.Conv2d(3, 4, 3), BWN, "stem")), (3, 5, 5))
-    with pytest.raises(LabError, match="layer stem gets 4 channels; give 3"):
-        real(torch.zeros(1, 4, 5, 5))
+    for x in (torch.zeros(1, 4, 5, 5), torch.zeros(3, 5, 5), torch.zeros(1, 3, 5, 5).byte()):
+        with pytest.raises(LabError, match=r"layer stem gets .*; give \(images, 3, H, W\) of"):
+            real(x)
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_images_of_another_size_than_limits_were_made_for(size):
+    network = pack(binary(build("lenet5", MNIST), BNN_OF_SIGNS), MNIST)
+    with pytest.raises(LabError, match="give images"):
+        network(torch.zeros(1, 1, size, size))
 
 
 def test_networks_that_cannot_be_packed():
@@ -260,9 +320,20 @@ def test_networks_that_cannot_be_packed():
     network = binarize(build("lenet5", MNIST), XNOR)
     with pytest.raises(LabError, match=r"layer 3\.1 has weights of torch.float64"):
         pack(copy.deepcopy(network).double(), MNIST)
-    network[3][1].weight.data[0] = torch.inf
-    with pytest.raises(LabError, match=r"layer 3\.1 has weights that are not finite"):
+
+
+@pytest.mark.parametrize("number", ["3.1.weight", "3.1.bias", "3.0.running_var", "3.1.memory"])
+def test_a_network_that_has_diverged_is_not_packed(number):
+    network = binarize(build("lenet5", MNIST), replace(XNOR, scale=LossAware()))
+    network.state_dict()[number].view(-1)[0] = torch.nan
+    with pytest.raises(LabError, match=f"{number} holds numbers that are not finite; train"):
         pack(network, MNIST)
+
+
+def test_a_layer_by_itself():
+    layer = BinaryLinear(nn.Linear(70, 5), XNOR_WITHOUT_K, "linear")
+    x = torch.randn(3, 70)
+    assert torch.equal(answers(pack(layer, (70,)), x), answers(layer, x))
 
 
 class Overwritten(nn.Module):

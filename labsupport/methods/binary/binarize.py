@@ -6,7 +6,9 @@ import copy
 from dataclasses import replace
 from typing import cast
 
-from torch import Tensor, nn
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from labsupport.core.errors import LabError
@@ -18,6 +20,7 @@ from labsupport.network.replacing import replaced
 from labsupport.network.weights import WEIGHTED, weighted_layers
 
 Layer = nn.Linear | nn.Conv2d
+REMEDY = "give a network whose weights are in linear layers and convolutions"
 
 
 def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
@@ -31,12 +34,12 @@ def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
     already, and for a layer that cannot be binarized: of another kind with a matrix of weights, in
     groups, padded with other than zeros, with weights that are not finite.
     """
-    binary = copy.deepcopy(network)
-    layers = {name: layer for name, layer, _ in weighted_layers(binary, None)}
-    if binary_layers(binary):
+    if binary_layers(network):
         problem = f"this {type(network).__name__} is binary already"
         raise LabError(problem, "binarize the network that it was made from")
-    _check_others(binary)
+    _check_others(network)
+    binary = copy.deepcopy(network)
+    layers = {name: layer for name, layer, _ in weighted_layers(binary, None)}
     made = {layers[name]: _block(name, layers, scheme) for name in _chosen(layers, scheme)}
     if scheme.drops_relu:
         relus = [m for m in binary.modules() if isinstance(m, nn.ReLU)]
@@ -52,7 +55,8 @@ def binary_layers(network: nn.Module) -> dict[str, BinaryLayer]:
 def hold_signs(network: nn.Module) -> nn.Module:
     """A copy for inference in torch, in eval mode: signs and factors of weights are made once.
 
-    Signs stay floats, as in most published code; a binary network makes them anew in each call.
+    Signs stay floats, as in most published code; a binary network makes them anew in each call. Its
+    bits and its cost are those of floats.
     """
     held = copy.deepcopy(network).eval().requires_grad_(False)
     for layer in binary_layers(held).values():
@@ -69,12 +73,20 @@ def after_step(network: nn.Module, step: int) -> None:
 
 
 def _check_others(network: nn.Module) -> None:
-    """Raises LabError for a layer with a matrix of weights that is no torch's."""
+    """Raises LabError for lazy or sparse weights, and a matrix that is no layer's of torch."""
     for name, module in network.named_modules():
-        own = any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
-        if own and not isinstance(module, WEIGHTED) and "parametrizations" not in name:
-            problem = f"layer {name} cannot be binarized: it is a {type(module).__name__}"
-            raise LabError(problem, "give a network of linear layers and convolutions")
+        problem = "" if "parametrizations" in name else _foreign(module)
+        if problem:
+            which = name or type(module).__name__
+            raise LabError(f"layer {which} cannot be binarized: {problem}", REMEDY)
+
+
+def _foreign(module: nn.Module) -> str:
+    own = list(module.parameters(recurse=False))
+    if any(is_lazy(p) or p.layout != torch.strided for p in own):
+        return "its weights are lazy or sparse"
+    known = isinstance(module, (*WEIGHTED, nn.LayerNorm)) or all(p.dim() < 2 for p in own)
+    return "" if known else f"it is a {type(module).__name__}"
 
 
 def _chosen(layers: dict[str, nn.Module], scheme: Scheme) -> list[str]:
@@ -108,7 +120,7 @@ def _norm(layer: Layer, channels: int) -> nn.Module:
 def _checked(name: str, layer: nn.Module) -> Layer:
     """The layer as it is. Raises LabError for one that cannot be binarized."""
     if problem := _obstacle(layer):
-        raise LabError(f"layer {name} cannot be binarized: {problem}", "give a network without it")
+        raise LabError(f"layer {name} cannot be binarized: {problem}", REMEDY)
     return cast(Layer, layer)
 
 
@@ -120,5 +132,5 @@ def _obstacle(layer: nn.Module) -> str:
         return f"it has {layer.groups} groups"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"its padding is {layer.padding_mode}"
-    finite = cast(Tensor, layer.weight).isfinite().all()
+    finite = all(p.isfinite().all() for p in (layer.weight, layer.bias) if p is not None)
     return "" if finite else "its weights are not finite"

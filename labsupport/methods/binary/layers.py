@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labsupport.core.errors import LabError
+from labsupport.methods.binary.scales import Held
 from labsupport.methods.binary.schemes import Scheme
 from labsupport.methods.binary.signs import sign
 from labsupport.network.cost import Cost
@@ -75,35 +76,45 @@ class BinaryLayer(nn.Module):
             self.weight.clamp_(-1, 1)
 
     @property
+    def is_held(self) -> bool:
+        """Whether its signs are floats, and multiplied as such: see `hold_signs`."""
+        return isinstance(self.scheme.scale, Held)
+
+    @property
     def weight_count(self) -> int:
         """Weights and biases; alphas follow from the latent weights."""
         return self._weights.count
 
     @property
     def weight_bits(self) -> float:
-        """Mean bits of weights, one for each, and biases."""
+        """Mean bits of weights, one for each unless they are held, and biases."""
         return self._weights.bits
 
     @property
     def _weights(self) -> Weights:
-        return few_bit_weights(self.weight.numel(), 1, [self.bias])
+        bits = 8 * self.weight.dtype.itemsize if self.is_held else 1
+        return few_bit_weights(self.weight.numel(), bits, [self.bias])
 
     @property
     def activation_bits(self) -> float:
         """Bits of what the weights multiply."""
-        return 8.0 * self.weight.dtype.itemsize if self.scheme.window is None else 1.0
+        floats = self.scheme.window is None or self.is_held
+        return 8.0 * self.weight.dtype.itemsize if floats else 1.0
 
     def forward_cost(self, _x: Tensor, output: Tensor) -> Cost:
         """A binary operation, or with real inputs an addition, for each weight an output sees.
 
-        For K one MAC for each position that a filter sees, of maps; means over channels are free.
+        Signs that are held take a MAC each, as floats do. K takes one for each position that a
+        filter sees, of maps; means over channels are free.
         """
         taps, filters = self.weight[0].numel(), len(self.weight)
         biases = 0 if self.bias is None else output.numel()
-        if self.scheme.window is None:
+        if self.scheme.window is None and not self.is_held:
             return Cost(additions=output.numel() * taps + biases)
         scaled = output.numel() // filters * self.weight[0, 0].numel()
         macs = scaled if self.scheme.scales_inputs and self.weight.dim() > 2 else 0
+        if self.is_held:
+            return Cost(macs + output.numel() * taps, additions=biases)
         return Cost(macs, binary_ops=output.numel() * taps, additions=biases)
 
     def extra_repr(self) -> str:

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryConv2d, BinaryLayer
 from labsupport.network.cost import Cost
 from labsupport.runtimes.packed.layers import window_of
-from labsupport.runtimes.packed.packing import Pack
+from labsupport.runtimes.packed.packing import Pack, check_floats
 from labsupport.runtimes.packed.prepared import Prepared
 from labsupport.runtimes.packed.sums import FloatsFromBits
 from labsupport.runtimes.packed.words import dense, undense
@@ -43,10 +42,8 @@ class RealInputs(Prepared):
         self.signs = torch.where(ones, 1.0, -1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the binary layer gives. Raises LabError for another number of channels."""
-        if x.shape[1] != self.shape[1]:
-            problem = f"layer {self.name} gets {x.shape[1]} channels"
-            raise LabError(problem, f"give {self.shape[1]}")
+        """What the binary layer gives. Raises LabError as `check_floats` does."""
+        check_floats(self.name, x, self.shape[1], dims=(len(self.shape),))
         if self.window is None:
             out = F.linear(x, self.signs)
         else:

@@ -43,13 +43,14 @@ def chain_from(graph: fx.GraphModule, node: fx.Node) -> Chain | None:
     """
     nodes: list[fx.Node] = []
     modules: list[nn.Module] = []
+    rising = bool((cast(BinaryLayer, called(graph, node)).alpha >= 0).all())
     while len(node.users) == 1:
         (node,) = node.users
         module = called(graph, node)
         if isinstance(module, BinaryLayer):
             packs = module.scheme.window is not None and not module.scheme.scales_inputs
             return Chain(tuple(nodes), tuple(modules), node) if packs else None
-        if module is None or not _folds(module, modules):
+        if module is None or not _folds(module, modules, rising):
             return None
         nodes.append(node)
         modules.append(module)
@@ -139,12 +140,13 @@ def _maps(values: Tensor) -> Tensor:
     return values.view(*values.shape, *[1] * (4 - values.dim()))
 
 
-def _folds(module: nn.Module, before: Sequence[nn.Module]) -> bool:
+def _folds(module: nn.Module, before: Sequence[nn.Module], rising: bool) -> bool:
+    """Whether a module folds behind others; `rising` says that no factor of sums is negative."""
     if isinstance(module, nn.Flatten):
         return module.start_dim == 1 and module.end_dim == -1
     if isinstance(module, nn.MaxPool2d):
-        rising = all(map(_rises, before))
-        return rising and not _is_pooled(before) and _lies_side_by_side(module)
+        rises = rising and all(map(_rises, before))
+        return rises and not _is_pooled(before) and _lies_side_by_side(module)
     return _is_monotone(module)
 
 

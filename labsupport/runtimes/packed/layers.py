@@ -87,23 +87,31 @@ class PackedLayer(Prepared):
         """
         self.check(x)
         if self.window is None:
-            return (x if x.dim() == 2 else x.reshape(len(x), -1)).numpy(), (1, 1)
+            return (x if x.dim() == 2 else x.flatten(1)).numpy(), (1, 1)
         left, _, top, _ = self.window.pads
         sides = self.window.sides(x.shape[1], x.shape[2])
+        if min(sides) < 1:
+            problem = f"layer {self.name} gets maps of {x.shape[1]} x {x.shape[2]}"
+            raise LabError(problem, "give images no smaller than what its filters see")
         rows = np.empty((len(x), *sides, *self.window.taps, len(self.around)), np.int64)
         maps = x.contiguous().numpy()
         steps = self.window.stride, self.window.dilation
         moves.gather_windows(maps, self.around, (top, left), *steps, rows)
-        return rows.reshape(len(x) * math.prod(sides), -1), sides
+        return rows.reshape(len(x) * math.prod(sides), self.taps * len(self.around)), sides
 
     def check(self, x: Tensor) -> None:
         """Raises LabError for inputs that are not packed, or packed of other channels."""
         if x.dtype != torch.int64:
             problem = f"layer {self.name} gets inputs of {x.dtype}, which are not packed"
             raise LabError(problem, "give the words of a Pack, or what a layer of bits gives")
+        if x.dim() not in ((4,) if self.window else (2, 4)):
+            problem = f"layer {self.name} gets words of shape {tuple(x.shape)}"
+            raise LabError(
+                problem, "give (images, H, W, words), or (images, words) to a linear layer"
+            )
         wanted = len(self.around) * (1 if self.window else self.positions)
         given = x.shape[-1] if self.window else math.prod(x.shape[1:])
-        if given != wanted or (self.window and x.dim() != 4):
+        if given != wanted:
             problem = f"layer {self.name} gets {given} words where it sees {wanted}"
             raise LabError(problem, f"pack inputs of {self.shape[1]} channels")
 

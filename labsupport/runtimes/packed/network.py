@@ -58,7 +58,7 @@ class PackedNetwork(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the binary network gives for a batch, to the last bit."""
+        """What the binary network gives for a batch of finite numbers, to the last bit."""
         return cast(Tensor, self.body(x))
 
 
@@ -66,10 +66,11 @@ def pack(network: nn.Module, input_shape: tuple[int, ...]) -> PackedNetwork:
     """A copy of a binary network, for inference, that multiplies signs 64 at a time.
 
     Between binary layers signs stay packed where only ReLUs, batch norms, a pool and a flatten
-    stand: these become limits of sums. Elsewhere there are floats, as in layers that are not
-    binary, or have real inputs. Raises LabError for a network without binary layers, one that
-    cannot be traced, and weights of another precision than float32.
+    stand, each as a module: these become limits of sums. Elsewhere there are floats, as in layers
+    that are not binary, or have real inputs. Raises LabError for a network without binary layers,
+    one that cannot be traced, numbers that are not finite, and weights that are not float32.
     """
+    network = nn.Sequential(network) if isinstance(network, BinaryLayer) else network
     _check(network)
     body = trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), input_shape)
     calls = [node for node in body.graph.nodes if isinstance(called(body, node), BinaryLayer)]
@@ -104,10 +105,11 @@ def _check(network: nn.Module) -> None:
         problem = f"no layer of this {type(network).__name__} is binary"
         raise LabError(problem, "binarize it first: binarize(network, scheme)")
     for name, layer in layers.items():
-        if not layer.weight.isfinite().all():
-            raise LabError(f"layer {name} has weights that are not finite", "train it again")
         if layer.weight.dtype != torch.float32:
             raise LabError(f"layer {name} has weights of {layer.weight.dtype}", "pack floats")
+    for name, numbers in [*network.named_parameters(), *network.named_buffers()]:
+        if not numbers.isfinite().all():  # signs would hide that a training has diverged
+            raise LabError(f"{name} holds numbers that are not finite", "train the network again")
 
 
 def _replace(body: fx.GraphModule, node: fx.Node, packed: dict[fx.Node, int]) -> None:

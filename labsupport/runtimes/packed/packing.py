@@ -12,6 +12,15 @@ from labsupport.runtimes.packed.prepared import Prepared
 from labsupport.runtimes.packed.words import dense, pack_maps, rows_of_words, undense
 
 
+def check_floats(name: str, x: Tensor, channels: int, dims: tuple[int, ...]) -> None:
+    """Raises LabError for inputs of a layer of other shapes, types or devices than its own."""
+    fits = x.dim() in dims and x.shape[1] == channels
+    if not fits or x.dtype != torch.float32 or x.device.type != "cpu":
+        problem = f"layer {name} gets {tuple(x.shape)} of {x.dtype} on {x.device}"
+        wanted = " or ".join(f"(images, {channels}{', H, W' if d == 4 else ''})" for d in dims)
+        raise LabError(problem, f"give {wanted} of float32 on the CPU")
+
+
 class Pack(Prepared):
     """Maps (N, C, H, W) or rows (N, C) as words of bits, int64 (N, H, W, K) or (N, K).
 
@@ -41,10 +50,8 @@ class Pack(Prepared):
         self.turned = torch.from_numpy(rows_of_words(flips).copy())
 
     def forward(self, x: Tensor) -> Tensor:
-        """The words. Raises LabError for another number of channels, and what is not float32."""
-        if x.shape[1] != self.channels or x.dtype != torch.float32:
-            problem = f"layer {self.name} gets {x.shape[1]} channels of {x.dtype}"
-            raise LabError(problem, f"give {self.channels} of float32")
+        """The words. Raises LabError as `check_floats` does."""
+        check_floats(self.name, x, self.channels, dims=(2, 4))
         words = pack_maps(x.detach() if x.requires_grad else x, self.least)
         return words if self.flips is None else words.bitwise_xor_(self.turned)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labsupport.core.errors import LabError
 from labsupport.methods.binary import BinaryLayer
 from labsupport.network.cost import Cost
 from labsupport.runtimes.packed import kernel, moves
@@ -88,19 +89,27 @@ class BitsFromBits(PackedLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Words (N, H, W, K) to words (N, H', W', K'); or rows (N, K) to rows.
 
-        Raises LabError as `rows` does.
+        Raises LabError as `rows` and `check_sides` do.
         """
         rows, sides = self.rows(x)
+        self.check_sides(sides)
         bits = np.empty((len(rows), words_for(self.shape[0])), np.int64)
         run = kernel.bits_alone if self.threads == 1 else _together(kernel.bits_together, self)
         if self.pool == (1, 1):
             run(rows, self.words, self.table, self.turned, bits)
-            maps = bits if self.window is None else bits.reshape(len(x), *sides, -1)
+            maps = bits if self.window is None else bits.reshape(len(x), *sides, bits.shape[1])
         else:
             table = self.table_of(sides)
             run(rows, self.words, table, np.zeros((len(table), bits.shape[1]), np.int64), bits)
-            maps = self.pooled(bits.reshape(len(x), *sides, -1))
+            maps = self.pooled(bits.reshape(len(x), *sides, bits.shape[1]))
         return torch.from_numpy(maps)
+
+    def check_sides(self, sides: Pair) -> None:
+        """Raises LabError for maps of another size than limits of each position were made for."""
+        after = math.prod(side // of for side, of in zip(sides, self.pool, strict=True))
+        if len(self.table) not in (1, after):
+            problem = f"layer {self.name} has limits of {len(self.table)} positions, not {after}"
+            raise LabError(problem, "give images of the size that the network was packed for")
 
     def pooled(self, maps: Words) -> Words:
         """The maximum of windows: one where any bit is, turned round only then."""

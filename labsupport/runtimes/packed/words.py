@@ -59,9 +59,9 @@ def pack_maps(x: Tensor, limits: NDArray[np.float32]) -> Tensor:
     words = np.empty((images, *sides, words_for(channels)), np.int64)
     by_position = x if x.dim() == 2 else x.movedim(1, -1)  # so channels-last maps lie in memory
     if by_position.is_contiguous():
-        rows = by_position.numpy().reshape(-1, channels)
-        kernel.pack_rows(rows, limits, words.reshape(-1, words.shape[-1]))
+        rows = by_position.numpy().reshape(images * math.prod(sides), channels)
+        kernel.pack_rows(rows, limits, words.reshape(len(rows), words.shape[-1]))
     else:
-        planes = x.contiguous().numpy().reshape(images, channels, -1)
-        moves.pack_planes(planes, limits, words.reshape(images, -1, words.shape[-1]))
+        planes = x.contiguous().flatten(2).numpy()
+        moves.pack_planes(planes, limits, words.reshape(images, planes.shape[2], words.shape[-1]))
     return torch.from_numpy(words)

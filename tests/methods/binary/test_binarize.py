@@ -132,6 +132,7 @@ def test_training_learns_and_keeps_latent_weights_within_one(scheme):
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "its padding is reflect"),
         (nn.Conv1d(4, 4, 3), "it is a Conv1d"),
         (nn.ConvTranspose2d(4, 4, 3), "it is a ConvTranspose2d"),
+        (nn.LazyConv2d(4, 3), "its weights are lazy or sparse"),
     ],
 )
 def test_a_layer_that_cannot_be_binarized_is_named(layer, why):
@@ -145,6 +146,15 @@ def test_networks_that_cannot_be_binarized():
     broken[1].weight.data[0, 0] = torch.nan
     with pytest.raises(LabError, match=r"layer 1 .* not finite"):
         binarize(broken, BWN)
+    broken[1].reset_parameters()
+    broken[1].bias.data[0] = torch.inf
+    with pytest.raises(LabError, match=r"layer 1 .* not finite"):
+        binarize(broken, BWN)
+    broken[1].weight = nn.Parameter(torch.eye(2).to_sparse(), requires_grad=False)
+    with pytest.raises(LabError, match=r"layer 1 .* lazy or sparse"):
+        binarize(broken, BWN)
+    with pytest.raises(LabError, match=r"layer Embedding cannot"):
+        binarize(nn.Embedding(2, 2), BWN)
     with pytest.raises(LabError, match="keeps the first and the last layer, and there is none"):
         binarize(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), XNOR)
     with pytest.raises(LabError, match="is binary already"):
