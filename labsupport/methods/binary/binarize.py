@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
@@ -132,5 +132,6 @@ def _obstacle(layer: nn.Module) -> str:
         return f"it has {layer.groups} groups"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"its padding is {layer.padding_mode}"
-    finite = all(p.isfinite().all() for p in (layer.weight, layer.bias) if p is not None)
+    numbers = cast("list[Tensor | None]", [layer.weight, layer.bias])
+    finite = all(tensor.isfinite().all() for tensor in numbers if tensor is not None)
     return "" if finite else "its weights are not finite"
