@@ -20,7 +20,6 @@ from labsupport.network.replacing import replaced
 from labsupport.network.weights import WEIGHTED, weighted_layers
 
 Layer = nn.Linear | nn.Conv2d
-REMEDY = "give a network whose weights are in linear layers and convolutions"
 
 
 def binarize(network: nn.Module, scheme: Scheme) -> nn.Module:
@@ -78,7 +77,8 @@ def _check_others(network: nn.Module) -> None:
         problem = "" if "parametrizations" in name else _foreign(module)
         if problem:
             which = name or type(module).__name__
-            raise LabError(f"layer {which} cannot be binarized: {problem}", REMEDY)
+            remedy = "give a network of linear layers and convolutions"
+            raise LabError(f"layer {which} cannot be binarized: {problem}", remedy)
 
 
 def _foreign(module: nn.Module) -> str:
@@ -120,7 +120,7 @@ def _norm(layer: Layer, channels: int) -> nn.Module:
 def _checked(name: str, layer: nn.Module) -> Layer:
     """The layer as it is. Raises LabError for one that cannot be binarized."""
     if problem := _obstacle(layer):
-        raise LabError(f"layer {name} cannot be binarized: {problem}", REMEDY)
+        raise LabError(f"layer {name} cannot be binarized: {problem}", "give a network without it")
     return cast(Layer, layer)
 
 

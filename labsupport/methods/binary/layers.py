@@ -107,15 +107,15 @@ class BinaryLayer(nn.Module):
         Signs that are held take a MAC each, as floats do. K takes one for each position that a
         filter sees, of maps; means over channels are free.
         """
-        taps, filters = self.weight[0].numel(), len(self.weight)
+        products = output.numel() * self.weight[0].numel()
         biases = 0 if self.bias is None else output.numel()
-        if self.scheme.window is None and not self.is_held:
-            return Cost(additions=output.numel() * taps + biases)
-        scaled = output.numel() // filters * self.weight[0, 0].numel()
+        scaled = output.numel() // len(self.weight) * self.weight[0, 0].numel()
         macs = scaled if self.scheme.scales_inputs and self.weight.dim() > 2 else 0
         if self.is_held:
-            return Cost(macs + output.numel() * taps, additions=biases)
-        return Cost(macs, binary_ops=output.numel() * taps, additions=biases)
+            return Cost(macs + products, additions=biases)
+        if self.scheme.window is None:
+            return Cost(additions=products + biases)
+        return Cost(macs, binary_ops=products, additions=biases)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
