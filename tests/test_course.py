@@ -19,7 +19,7 @@ from labsupport.records.definitions import read_definitions
 from labsupport.records.tables import read_tables
 from labsupport.runs.record import read_record
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(4800)]
 LABS = Path(sys.executable).parent / "labs"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     folder = runs / "whole"
     process = subprocess.Popen(
-        command(runs, "--name", "whole", "-p", "rounds=6"), stdout=subprocess.DEVNULL
+        command(runs, "--name", "whole", "-p", "rounds=3"), stdout=subprocess.DEVNULL
     )
     while not list((folder / "tables").glob("05_*/*.csv")):
         assert process.poll() is None, "the run ended before lab 05 wrote a table"

@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -159,6 +159,20 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> P
         program.save(temporary, external_data=False)
         _check(model, OnnxNetwork(temporary), input_shape)
     return path
+
+
+def exported(
+    models: Mapping[str, nn.Module], input_shape: tuple[int, ...], folder: Path | str
+) -> dict[str, OnnxNetwork]:
+    """Networks as onnxruntime runs them; their files lie in the folder, by name.
+
+    Raises LabError as `export_onnx` does.
+    """
+    paths = {name: Path(folder) / f"{name}.onnx" for name in models}
+    return {
+        name: OnnxNetwork(export_onnx(models[name], input_shape, path))
+        for name, path in paths.items()
+    }
 
 
 def statements(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:

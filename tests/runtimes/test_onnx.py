@@ -8,7 +8,7 @@ from labsupport.measure import latency
 from labsupport.methods.surgery import remove_channels
 from labsupport.models import build
 from labsupport.network.cost import batch_cost, cost
-from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
+from labsupport.runtimes.onnx import OnnxNetwork, export_onnx, exported
 
 SHAPE = (1, 28, 28)
 
@@ -30,6 +30,16 @@ def test_onnxruntime_gives_the_same_logits_for_any_batch(net, path, n):
     x = torch.randn(n, *SHAPE)
     net.eval()
     torch.testing.assert_close(OnnxNetwork(path)(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+def test_several_networks_are_exported_by_name(net, tmp_path):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 3)).eval()
+    outside = exported({"lenet": net.eval(), "linear": other}, SHAPE, tmp_path / "new" / "folder")
+    x = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(outside["lenet"](x), net(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outside["linear"](x), other(x), rtol=1e-4, atol=1e-5)
+    names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
+    assert names == {"lenet.onnx", "linear.onnx"}
 
 
 def test_it_is_one_valid_file(net, path):
