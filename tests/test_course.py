@@ -45,7 +45,7 @@ def run(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     folder = runs / "whole"
     process = subprocess.Popen(
-        command(runs, "--name", "whole", "-p", "rounds=3"), stdout=subprocess.DEVNULL
+        command(runs, "--name", "whole", "-p", "rounds=6"), stdout=subprocess.DEVNULL
     )
     while not list((folder / "tables").glob("05_*/*.csv")):
         assert process.poll() is None, "the run ended before lab 05 wrote a table"
