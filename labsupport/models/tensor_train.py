@@ -156,12 +156,24 @@ def full_ranks(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
 
     Raises LabError for sizes that make none.
     """
+    return train_ranks(core_sizes(inputs, outputs))
+
+
+def core_sizes(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
+    """The size of each core of a matrix, both digits together.
+
+    Raises LabError for sizes that make no train.
+    """
     if not 0 < len(inputs) == len(outputs) or min(*inputs, *outputs) < 1:
         problem = f"sizes {inputs} and {outputs} make no tensor train"
         raise LabError(problem, "give as many sizes of outputs as of inputs, each at least 1")
-    sizes = [n * m for n, m in zip(outputs, inputs, strict=True)]
-    bonds = range(1, len(sizes))
-    return tuple(min(math.prod(sizes[:k]), math.prod(sizes[k:])) for k in bonds)
+    return tuple(n * m for n, m in zip(outputs, inputs, strict=True))
+
+
+def train_ranks(shape: Sequence[int]) -> Sizes:
+    """The ranks at which every tensor of a shape is a train."""
+    bonds = range(1, len(shape))
+    return tuple(min(math.prod(shape[:k]), math.prod(shape[k:])) for k in bonds)
 
 
 def digits(features: int, count: int) -> Sizes:

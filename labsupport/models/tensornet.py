@@ -7,10 +7,12 @@ from itertools import pairwise
 
 from torch import nn
 
+from labsupport.core.errors import LabError
 from labsupport.models.tensor_train import TTLinear, digits, full_ranks
 
 Shape = tuple[int, int, int]
 CORES = 4
+NARROWEST = 16  # units that factor into so many sizes above 1
 
 
 def tensornet(
@@ -24,6 +26,9 @@ def tensornet(
     are 2, so that few numbers lie between the halves of a train: for a batch the first hidden layer
     takes about half of a dense layer's MACs.
     """
+    if width < NARROWEST:
+        problem = f"a tensornet of {width} units, too few for trains of {CORES} cores"
+        raise LabError(problem, f"give it at least {NARROWEST}")
     sizes = [math.prod(input_shape), *[width] * depth]
     layers: list[nn.Module] = [nn.Flatten()]
     for features in pairwise(sizes):

@@ -179,6 +179,7 @@ def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(s
         ("builtins:int", 10, {}),
         ("mlp", 10, {"depth": "x"}),
         ("mlp", 0, {}),
+        ("tensornet", 10, {"width": 15}),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, classes, knobs):

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import cast
 
 import pandas as pd
 import torch
@@ -14,11 +15,11 @@ from torch.utils.hooks import RemovableHandle
 
 from labsupport.core.errors import LabError
 from labsupport.methods.decomposition.cp import CP
-from labsupport.methods.decomposition.pieces import Decomposition
+from labsupport.methods.decomposition.pieces import Decomposition, Layer, is_depthwise
 from labsupport.methods.decomposition.rank_one import full_rank
 from labsupport.methods.decomposition.svd import SVD
 from labsupport.methods.decomposition.tucker import Tucker
-from labsupport.network.calls import run
+from labsupport.network.calls import kind_of, run
 from labsupport.network.cost import batch_cost, parameter_count
 from labsupport.network.modes import evaluating
 from labsupport.network.weights import weighted_layers
@@ -29,34 +30,36 @@ SHARES = (1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of channels and units, as ranks
 POSITIONS = 9  # terms of CP at least, if there can be as many
 
 Option = tuple[str, nn.Module, Sequence[Decomposition]]
-Seconds = Callable[[nn.Module, Tensor], float]
+Times = Mapping[str, float]
+Seconds = Callable[[Mapping[str, nn.Module], Tensor], Times]
 
 
-def count_no_seconds(_layer: nn.Module, _x: Tensor) -> float:
-    """NaN: nothing is clocked."""
-    return float("nan")
+def count_no_seconds(layers: Mapping[str, nn.Module], _x: Tensor) -> Times:
+    """NaN for each: nothing is clocked."""
+    return dict.fromkeys(layers, math.nan)
 
 
 def options(layer: nn.Module, shares: Sequence[float] = SHARES) -> list[Decomposition]:
     """Decompositions to try: ranks at some shares of a layer's inputs and outputs.
 
     SVD of a linear layer or a 1x1 convolution; of another convolution SVD, Tucker with each pair of
-    ranks, and CP with as many terms as it has inputs or outputs, whichever are fewer. None of
-    depthwise convolutions and other layers, which are best left as they are.
+    ranks that there can be, and CP with as many terms as it has inputs or outputs, whichever are
+    fewer, but no fewer than 9. None of depthwise convolutions and other layers, which are best left
+    as they are.
     """
-    if not isinstance(layer, nn.Linear | nn.Conv2d) or not layer.weight.numel():
+    if kind_of(layer) not in ("Linear", "Conv2d") or is_depthwise(layer):
         return []
-    rows, columns, *kernel = layer.weight.shape
+    rows, columns, *kernel = cast(Layer, layer).weight.shape
+    if not rows * columns:
+        return []
     positions = math.prod(kernel)
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    if 1 < groups == columns * groups:
-        return []
-    rows //= groups
+    rows //= layer.groups if isinstance(layer, nn.Conv2d) else 1
     outer = _ranks(min(rows, columns * positions), shares)
     if positions == 1:
         return [SVD(rank) for rank in outer]
     inner = _ranks(min(columns, rows * positions), shares)
-    pairs = [Tucker(a, b) for a in inner for b in outer]
+    both = [(a, b) for a in inner for b in outer if a <= b * positions and b <= a * positions]
+    pairs = [Tucker(*ranks) for ranks in both]
     terms = min(full_rank((rows, columns, *kernel)), max(POSITIONS, min(rows, columns)))
     return [*map(SVD, outer), *pairs, CP(terms)]
 
@@ -68,41 +71,49 @@ def _ranks(full: int, shares: Sequence[float]) -> list[int]:
 def candidates(
     network: nn.Module,
     x: Tensor,
-    options: Mapping[str, Sequence[Decomposition]],
+    tried: Mapping[str, Sequence[Decomposition]],
     seconds: Seconds = count_no_seconds,
 ) -> pd.DataFrame:
-    """A row for each layer as it is (decomposition None), and one for each of its options.
+    """A row for each layer as it is (decomposition None), and one for each that is `tried`.
 
     Columns: layer, decomposition, error (the squared error of the layer's output on a batch of
     training images `x`, in those of its variation), parameters, macs (of an image), seconds (what
-    `seconds(layer, its input)` says, such as the clocked time of a call). Raises LabError as
-    `decompose` does, and for a layer that no image reaches.
+    `seconds(modules by name, their input)` says of a layer and its decompositions, such as their
+    times when they are clocked in turns). Raises LabError as `decompose` does, for a layer that no
+    image reaches, and for fewer than two images.
     """
+    if len(x) < 2:
+        raise LabError(f"candidates judged by {len(x)} images", "give several: outputs must vary")
     network = copy.deepcopy(network).eval()
-    layers: Iterator[Option] = weighted_layers(network, options)
+    layers: Iterator[Option] = weighted_layers(network, tried)
     given = list(layers)
     seen = _inputs(network, x, {name: layer for name, layer, _ in given})
     rows = [
-        _row(name, layer, how, seen[name], seconds)
-        for name, layer, hows in given
-        for how in (None, *hows)
+        row for name, layer, hows in given for row in _rows(name, layer, hows, seen[name], seconds)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @torch.no_grad()
-def _row(
-    name: str, layer: nn.Module, how: Decomposition | None, calls: list[Tensor], seconds: Seconds
-) -> dict[str, object]:
-    made = layer if how is None else how(layer, name).eval()
-    return {
-        "layer": name,
-        "decomposition": how,
-        "error": 0.0 if how is None else output_error(layer, made, calls),
-        "parameters": parameter_count(made),
-        "macs": sum(batch_cost(made, x[:1]).fp_macs for x in calls),
-        "seconds": sum(seconds(made, x) for x in calls),
-    }
+def _rows(
+    name: str,
+    layer: nn.Module,
+    hows: Sequence[Decomposition],
+    calls: list[Tensor],
+    seconds: Seconds,
+) -> Iterator[dict[str, object]]:
+    made = {str(how): how(layer, name).eval() for how in hows}
+    times = [seconds({str(None): layer} | made, x) for x in calls]
+    for how in (None, *hows):
+        module = layer if how is None else made[str(how)]
+        yield {
+            "layer": name,
+            "decomposition": how,
+            "error": 0.0 if how is None else output_error(layer, module, calls),
+            "parameters": parameter_count(module),
+            "macs": sum(batch_cost(module, x[:1]).fp_macs for x in calls),
+            "seconds": sum(of_call[str(how)] for of_call in times),
+        }
 
 
 def output_error(layer: nn.Module, made: nn.Module, calls: Sequence[Tensor]) -> float:

@@ -29,8 +29,9 @@ def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, De
     """
     if by not in COSTS or math.isnan(budget):
         raise LabError(f"a budget of {budget} {by}", f"give a number of {', '.join(COSTS)}")
-    if not np.isfinite(table[[by, "error"]].to_numpy(float)).all():
-        raise LabError(f"the table has no {by} for each candidate", "have them clocked, or counted")
+    for column, remedy in ((by, "have them clocked, or counted"), ("error", "leave some out")):
+        if not np.isfinite(table[column].to_numpy(float)).all():
+            raise LabError(f"the table has no finite {column} for each candidate", remedy)
     layers = [rows for _, rows in table.groupby("layer", sort=False)]
     least = sum(float(rows[by].min()) for rows in layers)
     if least > budget:
@@ -56,26 +57,40 @@ def remaining(table: pd.DataFrame, macs: float, times: float) -> float:
 
 
 def taken(table: pd.DataFrame, chosen: Mapping[str, Decomposition], by: str = "macs") -> float:
-    """What a table's layers take once some are decomposed as chosen."""
-    rows = zip(table["layer"], table["decomposition"], strict=True)
-    return float(table.loc[[chosen.get(name) == how for name, how in rows], by].sum())
+    """What a table's layers take once some are decomposed as chosen.
 
-
-def choose_timed(table: pd.DataFrame, macs: float, times: float = 1) -> dict[str, Decomposition]:
-    """The decompositions that `choose` finds for the most seconds at which `macs` are kept, too.
-
-    The layers take at least `times` less time, or the least there can be. Where even the fastest
-    take more MACs, as layers of few channels may, the budget of MACs alone counts. Raises LabError
-    as `choose` does.
+    Raises LabError for a choice that is not in the table.
     """
+    total = 0.0
+    for name in dict.fromkeys([*table["layer"], *chosen]):
+        hows = table.loc[table["layer"] == name, "decomposition"]
+        rows = [index for index, how in hows.items() if how == chosen.get(name)]
+        if not rows:
+            raise LabError(f"the table has no such choice for layer {name}", "choose from its rows")
+        total += float(table.loc[rows[0], by])
+    return total
+
+
+def choose_timed(table: pd.DataFrame, budget: float, times: float = 1) -> dict[str, Decomposition]:
+    """The decompositions that `choose` finds for the most seconds within a budget of MACs, too.
+
+    The layers take at least `times` less time, or the least there can be. Where that takes too
+    many MACs, as of layers with few channels, the budget alone counts, and decompositions that take
+    longer than their layer only if it cannot be kept without them. Raises LabError as `choose`
+    does, and for `times` that are no number above 0.
+    """
+    if not 0 < times < math.inf:
+        raise LabError(f"{times} times less time", "give a number above 0")
     layers = table.groupby("layer")["seconds"]
     least = float(layers.min().sum())
     most = max(least, float(layers.first().sum()) / times)
     for part in np.linspace(1, 0, STEPS):
         chosen = choose(table, least * (1 + 1e-9) + part * (most - least), "seconds")
-        if taken(table, chosen) <= macs:
+        if taken(table, chosen) <= budget:
             return chosen
-    return choose(table, macs)
+    faster = table[table["seconds"] <= layers.transform("first")]
+    enough = float(faster.groupby("layer")["macs"].min().sum()) <= budget
+    return choose(faster if enough else table, budget)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,34 @@ def images(n=20):
     return toy_images(n, 0).x
 
 
+def one_each(layers, _x):
+    return dict.fromkeys(layers, 1.0)
+
+
+def test_one_image_does_not_vary():
+    with pytest.raises(LabError, match="judged by 1 images"):
+        candidates(toy_network(), images(1), OPTIONS)
+
+
+def test_a_layer_and_its_decompositions_are_clocked_together():
+    calls = []
+
+    def seconds(layers, x):
+        calls.append([type(layer) for layer in layers.values()])
+        return dict.fromkeys(layers, 1.0)
+
+    candidates(toy_network(), images(), {"4": OPTIONS["4"]}, seconds)
+    assert calls == [[nn.Linear, *[nn.Sequential] * 3]]
+
+
+def test_ranks_that_cannot_be_together_are_no_options():
+    flat = nn.Conv2d(128, 16, 3)
+    pairs = [how for how in options(flat) if isinstance(how, Tucker)]
+    assert pairs
+    assert all(how.inputs <= 9 * how.outputs for how in pairs)
+    assert len(pairs) < len([how for how in options(nn.Conv2d(16, 16, 3)) if type(how) is Tucker])
+
+
 def test_rows_are_the_layers_as_they_are_and_their_options():
     net = toy_network()
     before = fingerprint(net)
@@ -65,7 +93,7 @@ def test_errors_fall_with_the_rank_and_end_at_none():
 def test_a_layer_that_is_called_twice_costs_twice():
     layer = nn.Linear(8, 8)
     net = nn.Sequential(layer, nn.ReLU(), layer)
-    table = candidates(net, torch.randn(5, 8), {"0": [SVD(2)]}, seconds=lambda layer, x: 1.0)
+    table = candidates(net, torch.randn(5, 8), {"0": [SVD(2)]}, seconds=one_each)
     assert table["macs"].tolist() == [2 * 64, 2 * 32]
     assert table["seconds"].tolist() == [2, 2]
 

@@ -1,6 +1,7 @@
 """The knapsack against all choices tried one by one, and choices by the clock."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -36,8 +37,8 @@ def images(n=20):
 
 
 def test_seconds_are_those_that_are_given():
-    def seconds(layer, x):
-        return parameter_count(layer) * len(x)
+    def seconds(layers, x):
+        return {name: parameter_count(layer) * len(x) for name, layer in layers.items()}
 
     table = candidates(toy_network(), images(7), OPTIONS, seconds)
     assert table["seconds"].tolist() == (7 * table["parameters"]).tolist()
@@ -114,8 +115,16 @@ def test_with_few_choices_carried_on_the_budget_is_kept(monkeypatch):
 
 def test_what_cannot_be_chosen_is_refused():
     table = candidates(toy_network(), images(), OPTIONS)
-    with pytest.raises(LabError, match="no seconds for each candidate"):
+    with pytest.raises(LabError, match="no finite seconds for each candidate"):
         choose(table, 1.0, by="seconds")
+    with pytest.raises(LabError, match="no finite error for each candidate"):
+        choose(table.assign(error=math.nan), 1000.0)
+    for times in (0, -1, math.nan, math.inf):
+        with pytest.raises(LabError, match="times less time"):
+            choose_timed(table, 1000.0, times)
+    for chosen in ({"4": SVD(3)}, {"5": SVD(2)}):
+        with pytest.raises(LabError, match="no such choice for layer"):
+            taken(table, chosen)
     for wrong in ({"budget": 1.0, "by": "mac"}, {"budget": float("nan")}):
         with pytest.raises(LabError, match="give a number of parameters, macs, seconds"):
             choose(table, **wrong)
@@ -150,6 +159,14 @@ def test_where_decomposed_layers_are_slow_the_macs_decide():
     assert choose_timed(table, 120) == choose(table, 120)
     with pytest.raises(LabError, match="raise the budget"):
         choose_timed(table, 10)
+
+
+def test_what_is_slower_than_its_layer_is_not_chosen_where_something_else_is_small_enough():
+    rows = [("a", None, 0.0, 9, 100, 1.0), ("a", SVD(1), 0.5, 9, 20, 0.8)]
+    rows += [("a", SVD(8), 0.1, 9, 90, 0.5), ("a", SVD(4), 0.05, 9, 50, 1.5)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    assert choose(table, 50) == {"a": SVD(4)}
+    assert choose_timed(table, 50) == {"a": SVD(1)}
 
 
 def test_a_network_has_so_many_times_fewer_macs():
