@@ -73,9 +73,9 @@ class TTLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        rows = F.pad(
-            x.reshape(-1, self.in_features), (0, math.prod(self.inputs) - self.in_features)
-        )
+        rows = x.reshape(-1, self.in_features)
+        if beyond := math.prod(self.inputs) - self.in_features:
+            rows = F.pad(rows, (0, beyond))
         y = contract(rows, grouped(self.cores(), self.order))[:, : self.out_features]
         y = y if self.bias is None else y + self.bias
         return y.reshape(*x.shape[:-1], self.out_features)
@@ -88,20 +88,19 @@ class TTLinear(nn.Module):
 def contract(rows: Tensor, cores: Sequence[Tensor]) -> Tensor:
     """Rows (N, inputs) times the matrix of a train, (N, outputs), one core after another.
 
-    Between two cores numbers lie as (N and the output digits so far; rank and next input digit;
-    input digits behind), which the next product takes without moving any.
+    Between two cores numbers lie as (output digits so far; rank and next input digit; input digits
+    behind and N), which the next product takes without moving any. With N innermost these are few
+    products of large matrices, also where a digit is small.
     """
-    outer, left, inner = rows.shape[0], rows, rows.shape[1]
+    images, inner = rows.shape
+    outer, left = 1, rows.T
     for core in cores:
         before, n, m, behind = core.shape
         inner //= m
         matrix = core.permute(1, 3, 0, 2).reshape(n * behind, before * m)
-        if inner == 1:
-            left = F.linear(left.reshape(outer, before * m), matrix)
-        else:
-            left = matrix @ left.reshape(outer, before * m, inner)
+        left = matrix.expand(outer, -1, -1).bmm(left.reshape(outer, before * m, inner * images))
         outer *= n
-    return left.reshape(rows.shape[0], math.prod(core.shape[1] for core in cores))
+    return left.reshape(outer, images).T
 
 
 def grouped(cores: Sequence[Tensor], order: Sizes) -> list[Tensor]:
@@ -157,12 +156,24 @@ def full_ranks(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
 
     Raises LabError for sizes that make none.
     """
+    return train_ranks(core_sizes(inputs, outputs))
+
+
+def core_sizes(inputs: Sequence[int], outputs: Sequence[int]) -> Sizes:
+    """The size of each core of a matrix, both digits together.
+
+    Raises LabError for sizes that make no train.
+    """
     if not 0 < len(inputs) == len(outputs) or min(*inputs, *outputs) < 1:
         problem = f"sizes {inputs} and {outputs} make no tensor train"
         raise LabError(problem, "give as many sizes of outputs as of inputs, each at least 1")
-    sizes = [n * m for n, m in zip(outputs, inputs, strict=True)]
-    bonds = range(1, len(sizes))
-    return tuple(min(math.prod(sizes[:k]), math.prod(sizes[k:])) for k in bonds)
+    return tuple(n * m for n, m in zip(outputs, inputs, strict=True))
+
+
+def train_ranks(shape: Sequence[int]) -> Sizes:
+    """The ranks at which every tensor of a shape is a train."""
+    bonds = range(1, len(shape))
+    return tuple(min(math.prod(shape[:k]), math.prod(shape[k:])) for k in bonds)
 
 
 def digits(features: int, count: int) -> Sizes:

@@ -81,11 +81,11 @@ class OnnxNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes). Raises LabError for a batch that does not fit."""
         try:
-            logits, *_ = self.session.run(None, {self.input: x.detach().float().numpy()})
+            logits, *_ = self.session.run(None, {self.input: x.detach().cpu().float().numpy()})
         except Exception as error:  # onnxruntime's errors share no base but Exception
             problem = f"the exported network does not take a batch of {tuple(x.shape)}"
             raise LabError(problem, f"give {self.session.get_inputs()[0].shape}") from error
-        return torch.from_numpy(logits)
+        return torch.from_numpy(logits).to(x.device)
 
     def forward_cost(self, x: Tensor, _output: Tensor) -> Cost:
         """As it was counted before the export. Raises LabError where the file does not say."""
@@ -181,12 +181,12 @@ def statements(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]
     return {COST: cost_of_one, WEIGHTS: json.dumps(asdict(weights_of(model)))}
 
 
-def _check(model: nn.Module, exported: nn.Module, input_shape: tuple[int, ...]) -> None:
+def _check(model: nn.Module, outside: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Raises LabError unless both say the same of one image and of three."""
     for n in (1, 3):
         x = torch.rand(n, *input_shape, generator=torch.Generator().manual_seed(n))
         try:
-            alike = torch.allclose(model(x), exported(x), rtol=1e-3, atol=1e-4)
+            alike = torch.allclose(model(x), outside(x), rtol=1e-3, atol=1e-4)
         except RuntimeError:  # the network's own, for a batch that it does not take
             alike = False
         if not alike:

@@ -8,7 +8,7 @@ import torch
 from labsupport.measure.latency import clock
 from labsupport.methods import pruning, surgery
 from labsupport.models import build
-from labsupport.runtimes.onnx import OnnxNetwork, export_onnx
+from labsupport.runtimes.onnx import exported
 
 pytestmark = pytest.mark.benchmark
 SHAPE = (1, 28, 28)
@@ -41,10 +41,7 @@ def test_one_image_in_torch(nets):
 
 
 def test_one_image_under_onnxruntime(nets, tmp_path):
-    outside = {
-        name: OnnxNetwork(export_onnx(nets[name], SHAPE, tmp_path / f"{name}.onnx"))
-        for name in ("base", *WIDTHS)
-    }
+    outside = exported({name: nets[name] for name in ("base", *WIDTHS)}, SHAPE, tmp_path)
     clocking = clock(outside, torch.randn(1, *SHAPE), rounds=20)
     report("onnxruntime", clocking)
     assert clocking.ratio("base", "extreme").value > 1

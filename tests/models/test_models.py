@@ -10,7 +10,7 @@ KNOWN = {
     "mlp": 1_863_690,
     "lenet_300_100": 266_610,
     "lenet5": 431_080,
-    "tensornet": 12_306,
+    "tensornet": 12_518,
     "rules_cnn": 1_199_882,
     "pruning_cnn": 25_706_186,
     "pooled_cnn": 24_058,
@@ -179,6 +179,7 @@ def test_averaging_over_positions_makes_the_parameters_the_same_for_every_size(s
         ("builtins:int", 10, {}),
         ("mlp", 10, {"depth": "x"}),
         ("mlp", 0, {}),
+        ("tensornet", 10, {"width": 15}),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, classes, knobs):

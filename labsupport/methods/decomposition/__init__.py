@@ -1,6 +1,7 @@
 """Decomposition: layers as several with fewer MACs, by low ranks of their weights."""
 
-from labsupport.methods.decomposition.choice import candidates, choose
+from labsupport.methods.decomposition.candidate_table import candidates, in_shares, options
+from labsupport.methods.decomposition.choice import choose, choose_timed, remaining, taken
 from labsupport.methods.decomposition.cp import CP
 from labsupport.methods.decomposition.network import decompose, decompose_along
 from labsupport.methods.decomposition.pieces import Decomposition
@@ -27,12 +28,17 @@ __all__ = [
     "alternating",
     "candidates",
     "choose",
+    "choose_timed",
     "decompose",
     "decompose_along",
     "descended",
+    "in_shares",
+    "options",
     "ordered",
+    "remaining",
     "stable",
     "stable_then_descended",
+    "taken",
     "tucker_by_vbmf",
     "vbmf",
 ]

@@ -1,107 +1,21 @@
-"""Which decomposition for which layer: tables of candidates, and the best choice for a budget."""
+"""The best decomposition of each layer for a budget, from a table of candidates."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from labsupport.core.errors import LabError
+from labsupport.methods.decomposition.candidate_table import COSTS
 from labsupport.methods.decomposition.pieces import Decomposition
-from labsupport.network.calls import run
-from labsupport.network.cost import batch_cost, parameter_count
-from labsupport.network.modes import evaluating
-from labsupport.network.weights import weighted_layers
 
-COSTS = ["parameters", "macs", "seconds"]
-COLUMNS = ["layer", "decomposition", "error", *COSTS]
 MOST = 2**14  # choices for some layers that are carried on to the next one
-
-Option = tuple[str, nn.Module, Sequence[Decomposition]]
-Seconds = Callable[[nn.Module, Tensor], float]
-
-
-def count_no_seconds(_layer: nn.Module, _x: Tensor) -> float:
-    """NaN: nothing is clocked."""
-    return float("nan")
-
-
-def candidates(
-    network: nn.Module,
-    x: Tensor,
-    options: Mapping[str, Sequence[Decomposition]],
-    seconds: Seconds = count_no_seconds,
-) -> pd.DataFrame:
-    """A row for each layer as it is (decomposition None), and one for each of its options.
-
-    Columns: layer, decomposition, error (the squared error of the layer's output on a batch of
-    training images `x`, in those of its variation), parameters, macs (of an image), seconds (what
-    `seconds(layer, its input)` says, such as the clocked time of a call). Raises LabError as
-    `decompose` does, and for a layer that no image reaches.
-    """
-    network = copy.deepcopy(network).eval()
-    layers: Iterator[Option] = weighted_layers(network, options)
-    given = list(layers)
-    seen = _inputs(network, x, {name: layer for name, layer, _ in given})
-    rows = [
-        _row(name, layer, how, seen[name], seconds)
-        for name, layer, hows in given
-        for how in (None, *hows)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-@torch.no_grad()
-def _row(
-    name: str, layer: nn.Module, how: Decomposition | None, calls: list[Tensor], seconds: Seconds
-) -> dict[str, object]:
-    made = layer if how is None else how(layer, name).eval()
-    return {
-        "layer": name,
-        "decomposition": how,
-        "error": 0.0 if how is None else output_error(layer, made, calls),
-        "parameters": parameter_count(made),
-        "macs": sum(batch_cost(made, x[:1]).fp_macs for x in calls),
-        "seconds": sum(seconds(made, x) for x in calls),
-    }
-
-
-def output_error(layer: nn.Module, made: nn.Module, calls: Sequence[Tensor]) -> float:
-    """The squared error of outputs of a layer for some inputs, in those of their variation."""
-    missing, varied = 0.0, 0.0
-    for x in calls:
-        expected = layer(x)
-        missing += float((made(x) - expected).square().sum())
-        varied += float((expected - expected.mean(0)).square().sum())
-    return missing / varied if varied > 0 else float(missing > 0)
-
-
-def _inputs(
-    network: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]
-) -> dict[str, list[Tensor]]:
-    """What enters some layers, a tensor for each call."""
-    seen: dict[str, list[Tensor]] = {name: [] for name in layers}
-    with ExitStack() as hooks, evaluating(network), torch.no_grad():
-        for name, layer in layers.items():
-            hooks.enter_context(_noted(layer, seen[name]))
-        run(network, x)
-    for name, calls in seen.items():
-        if not calls:
-            raise LabError(f"no image reaches layer {name}", "leave it out")
-    return seen
-
-
-def _noted(layer: nn.Module, into: list[Tensor]) -> RemovableHandle:
-    return layer.register_forward_pre_hook(lambda _, inputs: into.append(inputs[0].clone()))
+STEPS = 40  # from the seconds of the layers as they are to the least
 
 
 def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, Decomposition]:
@@ -115,8 +29,9 @@ def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, De
     """
     if by not in COSTS or math.isnan(budget):
         raise LabError(f"a budget of {budget} {by}", f"give a number of {', '.join(COSTS)}")
-    if not np.isfinite(table[[by, "error"]].to_numpy(float)).all():
-        raise LabError(f"the table has no {by} for each candidate", "have them clocked, or counted")
+    for column, remedy in ((by, "have them clocked, or counted"), ("error", "leave some out")):
+        if not np.isfinite(table[column].to_numpy(float)).all():
+            raise LabError(f"the table has no finite {column} for each candidate", remedy)
     layers = [rows for _, rows in table.groupby("layer", sort=False)]
     least = sum(float(rows[by].min()) for rows in layers)
     if least > budget:
@@ -131,6 +46,51 @@ def choose(table: pd.DataFrame, budget: float, by: str = "macs") -> dict[str, De
     return {
         row["layer"]: row["decomposition"] for row in chosen if row["decomposition"] is not None
     }
+
+
+def remaining(table: pd.DataFrame, macs: float, times: float) -> float:
+    """What a table's layers may take, of a network of so many MACs, to leave `times` fewer.
+
+    Below 0 where the other layers alone take more.
+    """
+    return macs / times - (macs - float(table.groupby("layer")["macs"].first().sum()))
+
+
+def taken(table: pd.DataFrame, chosen: Mapping[str, Decomposition], by: str = "macs") -> float:
+    """What a table's layers take once some are decomposed as chosen.
+
+    Raises LabError for a choice that is not in the table.
+    """
+    total = 0.0
+    for name in dict.fromkeys([*table["layer"], *chosen]):
+        hows = table.loc[table["layer"] == name, "decomposition"]
+        rows = [index for index, how in hows.items() if how == chosen.get(name)]
+        if not rows:
+            raise LabError(f"the table has no such choice for layer {name}", "choose from its rows")
+        total += float(table.loc[rows[0], by])
+    return total
+
+
+def choose_timed(table: pd.DataFrame, budget: float, times: float = 1) -> dict[str, Decomposition]:
+    """The decompositions that `choose` finds for the most seconds within a budget of MACs, too.
+
+    The layers take at least `times` less time, or the least there can be. Where that takes too
+    many MACs, as of layers with few channels, the budget alone counts, and decompositions that take
+    longer than their layer only if it cannot be kept without them. Raises LabError as `choose`
+    does, and for `times` that are no number above 0.
+    """
+    if not 0 < times < math.inf:
+        raise LabError(f"{times} times less time", "give a number above 0")
+    layers = table.groupby("layer")["seconds"]
+    least = float(layers.min().sum())
+    most = max(least, float(layers.first().sum()) / times)
+    for part in np.linspace(1, 0, STEPS):
+        chosen = choose(table, least * (1 + 1e-9) + part * (most - least), "seconds")
+        if taken(table, chosen) <= budget:
+            return chosen
+    faster = table[table["seconds"] <= layers.transform("first")]
+    enough = float(faster.groupby("layer")["macs"].min().sum()) <= budget
+    return choose(faster if enough else table, budget)
 
 
 @dataclass(frozen=True)

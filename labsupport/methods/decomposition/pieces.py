@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Protocol, TypeVar, cast
 
 import torch
@@ -29,8 +30,8 @@ def checked(layer: nn.Module, name: str, *kinds: type[nn.Module]) -> Layer:
     if kind_of(layer) not in [kind.__name__ for kind in kinds]:
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise LabError(f"layer {name} is a {kind_of(layer)}", f"decompose a {wanted} so")
-    weight = cast(Layer, layer).weight
-    if not weight.numel() or not bool(weight.isfinite().all()):
+    tensors = [p for p in (cast(Layer, layer).weight, cast(Layer, layer).bias) if p is not None]
+    if not tensors[0].numel() or not all(bool(p.isfinite().all()) for p in tensors):
         problem = f"layer {name} has no weights, or some that are not finite"
         raise LabError(problem, "look at how it was made")
     return cast(Layer, layer)
@@ -46,16 +47,22 @@ def checked_kernel(layer: nn.Module, name: str) -> nn.Conv2d:
     return convolution
 
 
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether it is a convolution each of whose filters sees one channel of several."""
+    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels
+
+
 def check_channels(layer: Layer, name: str) -> None:
     """Raises LabError for a depthwise convolution."""
-    if isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels:
+    if is_depthwise(layer):
         problem = f"layer {name} is depthwise: each filter sees one channel, so nothing is gained"
         raise LabError(problem, "leave it as it is")
 
 
 def check_rank(rank: int, full: int, name: str, what: str = "rank") -> None:
     """Raises LabError for a rank that is no whole number from 1 to the full one."""
-    if type(rank) is not int or not 1 <= rank <= full:
+    whole = isinstance(rank, Integral) and not isinstance(rank, bool)
+    if not whole or not 1 <= rank <= full:
         problem = f"layer {name} cannot have a {what} of {rank}"
         raise LabError(problem, f"give a whole number, 1 to {full}")
 

@@ -78,10 +78,15 @@ def alternating(
     """Alternating least squares (Kolda and Bader 2009, figure 3.3), by tensorly, from chance.
 
     `ridge` times the summed squares of all factors is added to the squared error of the tensor
-    divided by its norm. Raises LabError for a ridge that is not above 0.
+    divided by its norm. Raises LabError for a ridge that is not above 0, less than one term, and
+    numbers that are not finite.
     """
     if not ridge > 0:
         raise LabError(f"a ridge of {ridge}", "give one above 0, so that there is one solution")
+    if rank < 1:
+        raise LabError(f"a sum of {rank} terms", "give a whole number, at least 1")
+    if not bool(tensor.isfinite().all()):
+        raise LabError("a tensor with numbers that are not finite", "look at how it was made")
     norm = tensor.norm()
     if not norm > 0:
         return Terms(tuple(torch.zeros(n, rank, dtype=tensor.dtype) for n in tensor.shape))
@@ -127,14 +132,21 @@ def stable(tensor: Tensor, rank: int, seed: int = 0) -> Terms:
     A start that diverges is given up for another one, then for a larger ridge; where all do, the
     last is taken.
     """
+    return _with_ridge(tensor, rank, seed)[0]
+
+
+def stable_then_descended(tensor: Tensor, rank: int, seed: int = 0) -> Terms:
+    """Stable terms, then gradient descent with at least their ridge, if they are stable then."""
+    terms, ridge = _with_ridge(tensor, rank, seed)
+    found = descended(tensor, terms, max(ridge, RIDGES[1]))
+    return found if found.divergence(tensor) <= LIMIT else terms
+
+
+def _with_ridge(tensor: Tensor, rank: int, seed: int) -> tuple[Terms, float]:
+    """Stable terms, and the ridge that they have."""
     for ridge in RIDGES:
         for start in range(SEEDS):
             terms = alternating(tensor, rank, seed + start, ridge)
             if terms.divergence(tensor) <= LIMIT:
-                return terms
-    return terms
-
-
-def stable_then_descended(tensor: Tensor, rank: int, seed: int = 0) -> Terms:
-    """Stable terms, then gradient descent with a ridge that keeps them so."""
-    return descended(tensor, stable(tensor, rank, seed), ridge=RIDGES[1])
+                return terms, ridge
+    return terms, ridge

@@ -23,7 +23,7 @@ from labsupport.methods.decomposition.pieces import (
     parameter,
     pointwise,
 )
-from labsupport.models.tensor_train import TTLinear, cheapest_order, digits, full_ranks
+from labsupport.models.tensor_train import TTLinear, cheapest_order, core_sizes, digits, train_ranks
 
 CORES = 3  # of a linear layer, where no sizes are given
 Sizes = tuple[int, ...]
@@ -49,6 +49,9 @@ class TensorTrain:
         dense = checked(layer, name, nn.Linear, nn.Conv2d)
         if isinstance(dense, nn.Linear):
             return self._linear(dense, name)
+        if self.inputs or self.outputs:
+            problem = f"sizes of cores for layer {name}, a convolution"
+            raise LabError(problem, "give a rank alone: its cores are those of its axes")
         return self._convolutions(checked_kernel(layer, name), name)
 
     def _linear(self, layer: nn.Linear, name: str) -> TTLinear:
@@ -56,7 +59,7 @@ class TensorTrain:
         try:
             inputs = self.inputs or digits(in_features, len(self.outputs) or CORES)
             outputs = self.outputs or digits(out_features, len(inputs))
-            ranks = self._ranks(full_ranks(inputs, outputs), name)
+            ranks = self._ranks(core_sizes(inputs, outputs), name)
             with torch.device("meta"):  # so that no weights are drawn
                 made = TTLinear(inputs, outputs, ranks, in_features, out_features)
         except LabError as error:
@@ -68,7 +71,7 @@ class TensorTrain:
 
     def _convolutions(self, layer: nn.Conv2d, name: str) -> nn.Sequential:
         weight = by_groups(layer).transpose(1, 2).permute(0, 1, 3, 4, 2)  # filters last
-        ranks = self._ranks(train_ranks(tuple(weight.shape[1:])), name)
+        ranks = self._ranks(tuple(weight.shape[1:]), name)
         trains = zip(*(train(of, ranks) for of in weight), strict=True)
         channels, rows, columns, filters = (torch.stack(cores) for cores in trains)
         return nn.Sequential(
@@ -78,22 +81,19 @@ class TensorTrain:
             pointwise(layer, filters[..., 0].transpose(1, 2).flatten(0, 1), bias=layer.bias),
         )
 
-    def _ranks(self, full: Sizes, name: str) -> Sizes:
-        if isinstance(self.rank, int):
+    def _ranks(self, shape: Sizes, name: str) -> Sizes:
+        """The ranks of a train of a tensor of some shape."""
+        full = train_ranks(shape)
+        if not isinstance(self.rank, tuple):
             check_rank(self.rank, max(full, default=1), name)
             return tuple(min(self.rank, most) for most in full)
         if len(self.rank) != len(full):
             problem = f"{len(self.rank)} ranks for the {len(full)} bonds of layer {name}"
             raise LabError(problem, "give one for each, or one number")
-        for rank, most in zip(self.rank, full, strict=True):
-            check_rank(rank, most, name)
+        before = (1, *self.rank)  # a core has no more independent columns than rows
+        for rank, most, one, size in zip(self.rank, full, before, shape, strict=False):
+            check_rank(rank, min(most, one * size), name)
         return self.rank
-
-
-def train_ranks(shape: Sequence[int]) -> Sizes:
-    """The ranks at which every tensor of a shape is a train."""
-    bonds = range(1, len(shape))
-    return tuple(min(math.prod(shape[:k]), math.prod(shape[k:])) for k in bonds)
 
 
 def train(tensor: Tensor, ranks: Sequence[int]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ class Tucker:
     """A convolution of `inputs` to `outputs` channels in each group, with a 1x1 one on each side.
 
     Kim et al. 2016, "Compression of deep convolutional neural networks for fast and low power
-    mobile applications", section 3.1. Where a rank is full the 1x1 convolution is left out.
+    mobile applications", section 3.1. Where a rank is full the 1x1 convolution is left out. Of a
+    kernel of k positions neither rank can be more than k times the other, unless it is full.
     """
 
     inputs: int
@@ -38,10 +40,10 @@ class Tucker:
         kernel = checked_kernel(layer, name)
         weight = by_groups(kernel)
         _, filters, channels, rows, columns = weight.shape
-        check_rank(self.inputs, min(channels, filters * rows * columns), name, "rank of its inputs")
-        check_rank(
-            self.outputs, min(filters, channels * rows * columns), name, "rank of its outputs"
-        )
+        inner = channels if self.inputs == channels else self.outputs * rows * columns
+        outer = filters if self.outputs == filters else self.inputs * rows * columns
+        check_rank(self.inputs, min(channels, inner), name, "rank of its inputs")
+        check_rank(self.outputs, min(filters, outer), name, "rank of its outputs")
         core, left, right = self._factors(weight)
         last = self.outputs == filters
         made = [pointwise(kernel, right)] if self.inputs < channels else []
@@ -61,31 +63,33 @@ class Tucker:
 def tucker2(weight: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Core (outputs, inputs, rows, columns) and factors (filters, outputs), (channels, inputs).
 
-    By higher-order orthogonal iteration (De Lathauwer et al. 2000). A factor of full rank becomes
+    By higher-order orthogonal iteration (De Lathauwer et al. 2000). A factor of full rank is
     the identity.
     """
-    # Of zeros tensorly divides the error by their norm.
-    with tensorly.backend_context("numpy"), np.errstate(invalid="ignore"):
-        (_, factors), _ = partial_tucker(
-            weight.numpy(), [outputs, inputs], modes=[0, 1], n_iter_max=SWEEPS
-        )
-    left, right = (torch.from_numpy(factor.copy()) for factor in factors)
-    left, right = _or_identity(left), _or_identity(right)
+    ranks = (outputs, inputs)
+    factors = [torch.eye(size, dtype=weight.dtype) for size in weight.shape[:2]]
+    modes = [axis for axis in (0, 1) if ranks[axis] < weight.shape[axis]]
+    if modes:
+        # Of zeros tensorly divides the error by their norm.
+        with tensorly.backend_context("numpy"), np.errstate(invalid="ignore"):
+            (_, found), _ = partial_tucker(
+                weight.numpy(), [ranks[axis] for axis in modes], modes=modes, n_iter_max=SWEEPS
+            )
+        for axis, factor in zip(modes, found, strict=True):
+            factors[axis] = torch.from_numpy(factor.copy())
+    left, right = factors
     return torch.einsum("oiyx,or,is->rsyx", weight, left, right), left, right
-
-
-def _or_identity(factor: Tensor) -> Tensor:
-    rows, columns = factor.shape
-    return torch.eye(rows, dtype=factor.dtype) if rows == columns else factor
 
 
 def tucker_by_vbmf(layer: nn.Module, name: str = "") -> Tucker:
     """Tucker with the ranks that variational Bayes finds in the layer's two unfoldings.
 
     Kim et al. 2016, section 3.2. A rank of 0, where all may be noise, becomes 1; of groups the
-    largest counts. Raises LabError for a layer that Tucker does not take.
+    largest counts; neither is more than the other allows. Raises LabError for a layer that Tucker
+    does not take.
     """
     weight = by_groups(checked_kernel(layer, name or type(layer).__name__))
-    outputs = max(vbmf(of.flatten(1)).rank for of in weight)
-    inputs = max(vbmf(of.transpose(0, 1).flatten(1)).rank for of in weight)
-    return Tucker(max(1, inputs), max(1, outputs))
+    outputs = max(1, *(vbmf(of.flatten(1)).rank for of in weight))
+    inputs = max(1, *(vbmf(of.transpose(0, 1).flatten(1)).rank for of in weight))
+    positions = math.prod(weight.shape[3:])
+    return Tucker(min(inputs, outputs * positions), min(outputs, inputs * positions))

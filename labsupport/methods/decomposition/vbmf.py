@@ -83,12 +83,15 @@ def noise_variance(singular: Values, rows: int, columns: int) -> float:
     tried = np.geomspace(min(max(low, SMALLEST * scale), scale), scale, TRIED)
     energies = [free_energy(variance, squares, rows, columns) for variance in tried]
     best = int(np.argmin(energies))
-    bounds = np.log(tried[[max(0, best - 1), min(TRIED - 1, best + 1)]])
+    below, above = np.log(tried[[max(0, best - 1), min(TRIED - 1, best + 1)]])
+    if not below < above:  # the bounds of the paper meet
+        return float(tried[best])
     found = minimize_scalar(
         lambda log: free_energy(math.exp(log), squares, rows, columns),
-        bounds=bounds, method="bounded",
+        bounds=(below, above), method="bounded",
     )  # fmt: skip
-    return math.exp(found.x)
+    # The energy has kinks, so the search between two variances may end above both.
+    return math.exp(found.x) if found.fun < energies[best] else float(tried[best])
 
 
 def free_energy(variance: float, squares: Values, rows: int, columns: int) -> float:

@@ -1,11 +1,11 @@
-"""Tables of candidates, and the knapsack against all choices tried one by one."""
+"""The knapsack against all choices tried one by one, and choices by the clock."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_nets import Residual
@@ -13,10 +13,21 @@ from made_rules import toy_images, toy_network
 from torch import nn
 
 from labsupport.core.errors import LabError
-from labsupport.methods.decomposition import CP, SVD, Tucker, candidates, choose, decompose
+from labsupport.methods.decomposition import (
+    CP,
+    SVD,
+    Tucker,
+    candidates,
+    choose,
+    choose_timed,
+    decompose,
+    options,
+    remaining,
+    taken,
+)
 from labsupport.methods.decomposition import choice as choice_module
+from labsupport.methods.decomposition.candidate_table import COLUMNS
 from labsupport.network.cost import cost, parameter_count
-from labsupport.network.fingerprint import fingerprint
 
 OPTIONS = {"0": [Tucker(1, 2), CP(2)], "4": [SVD(2), SVD(4), SVD(8)], "7": [SVD(1)]}
 
@@ -25,52 +36,9 @@ def images(n=20):
     return toy_images(n, 0).x
 
 
-def test_rows_are_the_layers_as_they_are_and_their_options():
-    net = toy_network()
-    before = fingerprint(net)
-    table = candidates(net, images(), OPTIONS)
-    assert fingerprint(net) == before
-    assert list(table.columns) == choice_module.COLUMNS
-    assert table["layer"].tolist() == ["0"] * 3 + ["4"] * 4 + ["7"] * 2
-    as_it_is = table[table["decomposition"].isna()]
-    assert as_it_is["error"].tolist() == [0, 0, 0]
-    assert as_it_is["macs"].sum() == cost(net, (1, 8, 8)).fp_macs
-    assert as_it_is["parameters"].sum() == parameter_count(net)
-    assert table["seconds"].isna().all()
-
-
-def test_macs_and_errors_are_those_of_the_decomposed_network():
-    net, x = toy_network().eval(), images()
-    table = candidates(net, x, {"4": [SVD(3)]})
-    row = table.iloc[1]
-    made = decompose(net, {"4": SVD(3)})
-    saved = table["macs"][0] - row["macs"]
-    assert cost(net, (1, 8, 8)).fp_macs - cost(made, (1, 8, 8)).fp_macs == saved
-    with torch.no_grad():
-        inside = net[:4](x)
-        expected, found = net[4](inside), made[4](inside)
-    variation = (expected - expected.mean(0)).square().sum()
-    assert row["error"] == pytest.approx(float((found - expected).square().sum() / variation))
-
-
-def test_errors_fall_with_the_rank_and_end_at_none():
-    table = candidates(toy_network(), images(), {"4": [SVD(r) for r in (1, 4, 8, 12)]})
-    errors = table["error"][1:].tolist()
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 1e-8
-
-
-def test_a_layer_that_is_called_twice_costs_twice():
-    layer = nn.Linear(8, 8)
-    net = nn.Sequential(layer, nn.ReLU(), layer)
-    table = candidates(net, torch.randn(5, 8), {"0": [SVD(2)]}, seconds=lambda layer, x: 1.0)
-    assert table["macs"].tolist() == [2 * 64, 2 * 32]
-    assert table["seconds"].tolist() == [2, 2]
-
-
 def test_seconds_are_those_that_are_given():
-    def seconds(layer, x):
-        return parameter_count(layer) * len(x)
+    def seconds(layers, x):
+        return {name: parameter_count(layer) * len(x) for name, layer in layers.items()}
 
     table = candidates(toy_network(), images(7), OPTIONS, seconds)
     assert table["seconds"].tolist() == (7 * table["parameters"]).tolist()
@@ -105,7 +73,7 @@ def made_table(layers):
         for i, options in enumerate(layers)
         for k, (macs, error) in enumerate(options)
     ]
-    return pd.DataFrame(rows, columns=choice_module.COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 option = st.tuples(st.integers(1, 30), st.integers(0, 40))
@@ -147,8 +115,16 @@ def test_with_few_choices_carried_on_the_budget_is_kept(monkeypatch):
 
 def test_what_cannot_be_chosen_is_refused():
     table = candidates(toy_network(), images(), OPTIONS)
-    with pytest.raises(LabError, match="no seconds for each candidate"):
+    with pytest.raises(LabError, match="no finite seconds for each candidate"):
         choose(table, 1.0, by="seconds")
+    with pytest.raises(LabError, match="no finite error for each candidate"):
+        choose(table.assign(error=math.nan), 1000.0)
+    for times in (0, -1, math.nan, math.inf):
+        with pytest.raises(LabError, match="times less time"):
+            choose_timed(table, 1000.0, times)
+    for chosen in ({"4": SVD(3)}, {"5": SVD(2)}):
+        with pytest.raises(LabError, match="no such choice for layer"):
+            taken(table, chosen)
     for wrong in ({"budget": 1.0, "by": "mac"}, {"budget": float("nan")}):
         with pytest.raises(LabError, match="give a number of parameters, macs, seconds"):
             choose(table, **wrong)
@@ -156,9 +132,48 @@ def test_what_cannot_be_chosen_is_refused():
         choose(table, 10)
 
 
-def test_a_layer_that_no_image_reaches_is_refused_by_name():
-    net = nn.Sequential(nn.Linear(4, 4))
-    net.unused = nn.Linear(4, 4)
-    net.forward = net[0].forward
-    with pytest.raises(LabError, match="no image reaches layer unused"):
-        candidates(net, torch.randn(3, 4), {"unused": [SVD(1)]})
+def clocked_table(seconds):
+    """Two layers of 100 MACs and a second each, with two options."""
+    rows = [
+        *[("a", None, 0.0, 9, 100, 1.0), ("a", SVD(2), 0.1, 9, 50, seconds[0])],
+        *[("a", SVD(1), 0.5, 9, 20, seconds[1]), ("b", None, 0.0, 9, 100, 1.0)],
+        *[("b", SVD(2), 0.2, 9, 60, seconds[2]), ("b", SVD(1), 0.6, 9, 30, seconds[3])],
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_time_is_lowered_until_the_macs_fit():
+    table = clocked_table([1.2, 0.3, 0.5, 0.4])
+    chosen = choose_timed(table, 110)
+    assert chosen == {"a": SVD(1), "b": SVD(2)}
+    assert choose(table, 110) == {"a": SVD(2), "b": SVD(2)}
+    assert taken(table, chosen) == 80
+    assert taken(table, chosen, "seconds") == pytest.approx(0.8)
+    assert choose_timed(table, 200) == {}
+    assert choose_timed(table, 200, 1.5) == {"a": SVD(1)}
+    assert choose_timed(table, 200, 100) == {"a": SVD(1), "b": SVD(1)}
+
+
+def test_where_decomposed_layers_are_slow_the_macs_decide():
+    table = clocked_table([2.0, 2.0, 2.0, 2.0])
+    assert choose_timed(table, 120) == choose(table, 120)
+    with pytest.raises(LabError, match="raise the budget"):
+        choose_timed(table, 10)
+
+
+def test_what_is_slower_than_its_layer_is_not_chosen_where_something_else_is_small_enough():
+    rows = [("a", None, 0.0, 9, 100, 1.0), ("a", SVD(1), 0.5, 9, 20, 0.8)]
+    rows += [("a", SVD(8), 0.1, 9, 90, 0.5), ("a", SVD(4), 0.05, 9, 50, 1.5)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    assert choose(table, 50) == {"a": SVD(4)}
+    assert choose_timed(table, 50) == {"a": SVD(1)}
+
+
+def test_a_network_has_so_many_times_fewer_macs():
+    net = toy_network()
+    table = candidates(net, images(), {"0": options(net[0]), "4": options(net[4])})
+    whole = cost(net, (1, 8, 8)).fp_macs
+    chosen = choose(table, remaining(table, whole, 1.5))
+    made = cost(decompose(net, chosen), (1, 8, 8)).fp_macs
+    assert made <= whole / 1.5
+    assert whole - made == taken(table, {}) - taken(table, chosen)

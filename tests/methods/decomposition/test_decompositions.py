@@ -1,7 +1,9 @@
 """Layers decomposed: at full rank they answer alike, below it they miss what they should."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
 from made_rules import toy_images, toy_network
@@ -19,9 +21,8 @@ from labsupport.methods.decomposition import (
     tucker_by_vbmf,
 )
 from labsupport.methods.decomposition.rank_one import alternating, full_rank
-from labsupport.methods.decomposition.tensor_train import train_ranks
 from labsupport.methods.pruning import magnitude
-from labsupport.models.tensor_train import TTLinear, full_ranks
+from labsupport.models.tensor_train import TTLinear, full_ranks, train_ranks
 from labsupport.network.cost import cost, mean_cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import file_bytes, load, save
@@ -253,6 +254,22 @@ def test_ranks_by_vbmf_find_those_of_a_noisy_weight():
     assert tucker_by_vbmf(layer) == Tucker(3, 5)
 
 
+def test_of_groups_the_largest_rank_counts():
+    one, other = (low_tucker(32, 24, ranks=ranks) for ranks in ((5, 3), (2, 4)))
+    both = nn.Conv2d(48, 64, one.kernel_size, groups=2)
+    both.weight.data = torch.cat([one.weight, other.weight]).detach()
+    both.weight.data += 0.02 * torch.randn_like(both.weight)
+    assert tucker_by_vbmf(both) == Tucker(4, 5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_one_channel_the_rank_is_one(seed):
+    torch.manual_seed(seed)
+    how = tucker_by_vbmf(nn.Conv2d(1, 12, 3))
+    assert how.inputs == 1
+    decompose(nn.Conv2d(1, 12, 3), {"": how})
+
+
 def test_a_weight_of_noise_or_zeros_has_ranks_of_one():
     layer = convolution(channels=16, filters=16)
     layer.weight.data = torch.randn(16, 16, 3, 3)
@@ -283,9 +300,49 @@ def test_ranks_that_cannot_be_are_refused_by_name(rank):
     for how in (Tucker(2, rank), Tucker(8 if rank == 7 else rank, 2)):
         with pytest.raises(LabError, match="layer 0 cannot have a rank of its"):
             decompose(net, {"0": how})
-    for how in (CP(full_rank((6, 7, 3, 3)) + 1 if rank == 7 else rank), TensorTrain((2, rank, 99))):
-        with pytest.raises(LabError, match="layer 0 cannot have a rank"):
+    above = 99 if rank == 7 else rank
+    for how in (CP(above), TensorTrain(above), TensorTrain((2, 2, above))):
+        with pytest.raises(LabError, match=f"layer 0 cannot have a rank of {above}"):
             decompose(net, {"0": how})
+    with pytest.raises(LabError, match=f"layer 2 cannot have a rank of {above}"):
+        decompose(net, {"2": TensorTrain(above, (2, 3), (3, 3))})
+
+
+def test_ranks_that_cannot_be_together_are_refused():
+    net = nn.Sequential(convolution(channels=7, filters=6), nn.Flatten(), nn.Linear(12, 12))
+    flat = nn.Conv2d(64, 8, 3)
+    for layer, how in (
+        (net, {"0": TensorTrain((1, 4, 2))}),  # of 3 rows
+        (net, {"2": TensorTrain((1, 5), (2, 2, 3), (2, 2, 3))}),
+        (flat, {"": Tucker(10, 1)}),
+        (nn.Conv2d(8, 64, 3), {"": Tucker(1, 10)}),
+    ):
+        with pytest.raises(LabError, match="cannot have a rank"):
+            decompose(layer, how)
+    with pytest.raises(LabError, match="a convolution"):
+        decompose(net, {"0": TensorTrain(2, (2, 2), (2, 2))})
+
+
+def test_ranks_may_be_integers_of_numpy():
+    layer = nn.Linear(12, 8)
+    assert decompose(layer, {"": SVD(np.int64(3))})[0].out_features == 3
+    made = decompose(layer, {"": TensorTrain(np.int64(2))})
+    assert [tuple(core.shape) for core in made.cores()] == made.shapes()
+
+
+@pytest.mark.parametrize("ranks", [(64, 1), (2, 8), (64, 8)])
+def test_a_full_rank_beside_a_small_one_asks_for_no_chance(ranks):
+    layer, state = nn.Conv2d(64, 8, 3, padding=1), np.random.get_state()[1].copy()
+    once, twice = (decompose(layer, {"": Tucker(*ranks)}) for _ in range(2))
+    answers_alike(once, twice, (64, 5, 5), 0)
+    assert np.array_equal(np.random.get_state()[1], state)
+
+
+def test_a_bias_that_is_not_finite_is_refused():
+    layer = nn.Linear(4, 4)
+    nn.init.constant_(layer.bias, math.nan)
+    with pytest.raises(LabError, match="not finite"):
+        decompose(layer, {"": SVD(2)})
 
 
 def test_shapes_that_do_not_factor_are_refused_by_name():

@@ -49,6 +49,18 @@ def test_without_noise_or_signal():
     assert vbmf(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).rank <= 1
 
 
+@pytest.mark.parametrize("columns", range(1, 60, 7))
+def test_one_row_is_all_noise(columns):
+    assert all(vbmf(noisy(1, columns, 0, 1.0, seed=seed)).rank == 0 for seed in range(20))
+
+
+def test_equal_singular_values_are_all_noise():
+    for seed in range(20):
+        square, _ = torch.linalg.qr(noisy(12, 12, 0, 1.0, seed=seed))
+        assert vbmf(square).rank == 0
+        assert vbmf(square).noise_variance == pytest.approx(1 / 12)
+
+
 def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(LabError, match="not finite"):
         vbmf(torch.tensor([[1.0, float("nan")], [2.0, 4.0]]))
