@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ def check_channels(layer: Layer, name: str) -> None:
 
 def check_rank(rank: int, full: int, name: str, what: str = "rank") -> None:
     """Raises LabError for a rank that is no whole number from 1 to the full one."""
-    whole = isinstance(rank, Integral) and not isinstance(rank, bool)
+    whole = isinstance(rank, int | np.integer) and not isinstance(rank, bool)
     if not whole or not 1 <= rank <= full:
         problem = f"layer {name} cannot have a {what} of {rank}"
         raise LabError(problem, f"give a whole number, 1 to {full}")
