@@ -57,17 +57,17 @@ def test_variances_of_rows_and_columns_add_up():
     rows, columns = np.array([0.0, 1, 2, 3]), np.array([0.0, 2, 4])
     interval = crossed_interval(rows[:, None] + columns)  # no chance of single values
     parts = np.array([rows.var(ddof=1) / 4, columns.var(ddof=1) / 3])
-    freedom = parts.sum() ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 2)
+    freedom = max(2, parts.sum() ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 2))
     reach = stats.t.ppf(0.975, freedom) * parts.sum() ** 0.5
     assert interval.high - interval.value == pytest.approx(reach)
 
 
 @pytest.mark.parametrize(
     "sizes",
-    [(0.1, 1, 1), (0.0, 1, 1), (0.3, 0, 1), (0, 0, 1)],
-    ids=["all", "images", "seeds", "none"],
+    [(0.1, 1, 1), (0.0, 1, 1), (0.3, 0, 1), (0.05, 0, 1), (0.1, 0.05, 1), (0, 0, 1)],
+    ids=["all", "images", "seeds", "weak seeds", "both weak", "none"],
 )
-def test_it_holds_the_truth_in_19_of_20_draws_or_more(sizes):
+def test_it_holds_the_truth_in_19_of_20_draws(sizes):
     """Spreads of seeds, images and single answers; means over seeds alone miss it more often."""
     draw, (of_seeds, of_images, single), hits = np.random.default_rng(0), sizes, np.zeros(2)
     for _ in range(500):
@@ -78,7 +78,7 @@ def test_it_holds_the_truth_in_19_of_20_draws_or_more(sizes):
         low, high = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
         hits += [whole.low < 0 < whole.high, low < 0 < high]
     assert hits[0] >= 465  # 475 less two deviations
-    if of_images:
+    if of_images == 1:
         assert hits[1] < hits[0] - 15
 
 
