@@ -92,13 +92,11 @@ def tucker(model):
 
 
 def tensor_train(model):
-    """Linear layers as trains of two cores, padded to even numbers; convolutions of their axes."""
-    return decompose(model, train_of)
+    """Linear layers as trains of two cores, padded to even numbers."""
+    return decompose(model, two_cores, nn.Linear)
 
 
-def train_of(layer):
-    if isinstance(layer, nn.Conv2d):
-        return decomposition.TensorTrain(1)
+def two_cores(layer):
     inputs, outputs = ((2, (n + 1) // 2) for n in (layer.in_features, layer.out_features))
     return decomposition.TensorTrain(2, inputs, outputs)
 
