@@ -21,6 +21,7 @@ from labsupport.methods import (
     spatial,
     surgery,
 )
+from labsupport.methods.decomposition.rank_one import full_rank
 from labsupport.methods.distillation import SoftTargets, learn_hint, with_teacher
 from labsupport.methods.early_exit.rules import Origin
 from labsupport.methods.pruning import criteria
@@ -84,7 +85,12 @@ def svd(model):
 
 
 def cp(model):
-    return decompose(model, lambda layer: decomposition.CP(4), nn.Conv2d)
+    return decompose(model, four_terms, nn.Conv2d)
+
+
+def four_terms(layer):
+    """CP with four terms, or with as many as make up a smaller kernel."""
+    return decomposition.CP(min(4, full_rank(tuple(layer.weight.shape))))
 
 
 def tucker(model):
@@ -92,11 +98,13 @@ def tucker(model):
 
 
 def tensor_train(model):
-    """Linear layers as trains of two cores, padded to even numbers."""
-    return decompose(model, two_cores, nn.Linear)
+    """Linear layers as trains of two cores, padded to even numbers; convolutions of their axes."""
+    return decompose(model, train_of)
 
 
-def two_cores(layer):
+def train_of(layer):
+    if isinstance(layer, nn.Conv2d):
+        return decomposition.TensorTrain(1)
     inputs, outputs = ((2, (n + 1) // 2) for n in (layer.in_features, layer.out_features))
     return decomposition.TensorTrain(2, inputs, outputs)
 
