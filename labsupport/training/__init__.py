@@ -5,7 +5,7 @@ from labsupport.training.cache import Derived, derive, fit_or_load, train_or_loa
 from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.fast import FasterBiases, fast_recipe
-from labsupport.training.jobs import Job, fit_jobs
+from labsupport.training.jobs import Derivation, Job, fit_jobs
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
     CrossEntropy,
@@ -31,6 +31,7 @@ __all__ = [
     "Crop",
     "CrossEntropy",
     "Cyclic",
+    "Derivation",
     "Derived",
     "Evaluation",
     "FasterBiases",

@@ -9,7 +9,16 @@ from labsupport.data import Split
 from labsupport.methods import pruning
 from labsupport.models import ModelSpec
 from labsupport.network.modes import on_threads
-from labsupport.training import CrossEntropy, Job, Recipe, fit, fit_jobs
+from labsupport.training import (
+    CrossEntropy,
+    Cyclic,
+    Derivation,
+    Job,
+    Recipe,
+    fit,
+    fit_jobs,
+    snapshots,
+)
 
 SPEC = ModelSpec("mlp", (1, 2, 2), 2, {"depth": 1, "width": 4, "norm": "batch"})
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -71,3 +80,21 @@ def test_images_reach_workers_in_a_file_with_what_stands_beside_them(tmp_path, s
         with on_threads(1):
             alone = fit(job.network, marked, RECIPE, seed).model.state_dict()
         torch.testing.assert_close(found[seed].model.state_dict(), alone, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_networks_are_derived_beside_trainings(tmp_path, splits, workers):
+    network, cyclic = SPEC.build(), replace(RECIPE, schedule=Cyclic(3))
+    jobs = {
+        "cycles": Derivation(snapshots, (network,), splits, {"recipe": cyclic, "seed": 1}),
+        "plain": Job(network, splits, RECIPE, 1),
+    }
+    with Pickling(1) as pool:
+        found = fit_jobs(jobs, tmp_path, executor=pool if workers else None)
+    assert len(list(tmp_path.iterdir())) == 2  # the keys of workers are those of this process
+    with on_threads(1):
+        members = snapshots(network, splits, cyclic, 1)
+    assert len(found["cycles"].network) == 3
+    torch.testing.assert_close(
+        found["cycles"].network.state_dict(), members.state_dict(), atol=0, rtol=0
+    )
