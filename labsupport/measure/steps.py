@@ -90,7 +90,11 @@ def clock_steps(
 def training_steps(
     model: nn.Module, train: Split, recipe: Recipe, objective: Objective
 ) -> Callable[[], object]:
-    """An epoch over `train` that trains `model`, as `fit` does but without validation."""
+    """An epoch over `train` that trains `model`, as `fit` does but without validation.
+
+    The model itself is trained, in the recipe's layout.
+    """
+    model.to(memory_format=recipe.memory_format)
     optimizer = recipe.optimizer(one_group(model), recipe.lr, recipe.weight_decay)
     scheduler = recipe.schedule(optimizer, MANY_STEPS)
     generator = torch.Generator().manual_seed(0)

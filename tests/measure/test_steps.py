@@ -53,6 +53,15 @@ def test_the_steps_are_those_of_fit():
     torch.testing.assert_close(model.state_dict(), fitted.state_dict(), rtol=0, atol=0)
 
 
+def test_steps_are_made_in_the_layout_of_the_recipe():
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    images = Split(torch.randn(8, 2, 6, 6), torch.arange(8) % 3)
+    recipe = Recipe(1, 8, schedule=Constant(), channels_last=True)
+    steps.training_steps(network, images, recipe, CrossEntropy())()
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not network[0].weight.is_contiguous()
+
+
 def test_clocking_leaves_the_model_alone(monkeypatch):
     monkeypatch.setattr(steps, "multiplies_bfloat16", lambda _: True)
     model = mlp()
