@@ -14,7 +14,7 @@ from labsupport.records.definitions import CLAIMS, read_definitions
 from labsupport.records.tables import read_tables
 from labsupport.runs.record import read_record
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 LABS = Path(sys.executable).parent / "labs"
 SHORT = (  # what is trained and clocked is not the point here
     *("epochs=2", "mlp_epochs=1", "lenet_epochs=1", "rules_epochs=1", "pruning_epochs=1"),

@@ -17,7 +17,14 @@ from labsupport.measure.clocking import Clocking
 from labsupport.measure.latency import clock_calls
 from labsupport.measure.overhead import whole_batches
 from labsupport.measure.roofline import layer_calls
-from labsupport.training import CrossEntropy, InBfloat16, Objective, Recipe, train_epoch
+from labsupport.training import (
+    CrossEntropy,
+    InBfloat16,
+    Objective,
+    Recipe,
+    multiplies_bfloat16,
+    train_epoch,
+)
 from labsupport.training.optimizers import one_group
 
 STEPS = "our training steps"
@@ -90,7 +97,11 @@ def clock_steps(
 def training_steps(
     model: nn.Module, train: Split, recipe: Recipe, objective: Objective
 ) -> Callable[[], object]:
-    """An epoch over `train` that trains `model`, as `fit` does but without validation."""
+    """An epoch over `train` that trains `model`, as `fit` does but without validation.
+
+    The model itself is trained, in the recipe's layout.
+    """
+    model.to(memory_format=recipe.memory_format)
     optimizer = recipe.optimizer(one_group(model), recipe.lr, recipe.weight_decay)
     scheduler = recipe.schedule(optimizer, MANY_STEPS)
     generator = torch.Generator().manual_seed(0)
@@ -131,11 +142,3 @@ def matrix_products(model: nn.Module, x: Tensor) -> Callable[[], None]:
             torch.mm(left, right, out=out)
 
     return call
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions that multiply bfloat16."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    instructions = torch.cpu.get_capabilities()
-    return any(instructions.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -6,6 +6,7 @@ A convolution before a batch norm has no bias, which the norm's shift makes idle
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +55,13 @@ class CReLU(nn.Module):
         self.filters = filters
         self.convolution = nn.Conv2d(channels, (filters + 1) // 2, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(filters)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, channels, H, W) to (N, filters, H, W)."""
         x = self.convolution(x)
         both = torch.cat([x, -x], 1)
-        return torch.relu(self.norm(both[:, : self.filters]))
+        return cast(Tensor, self.relu(self.norm(both[:, : self.filters])))
 
 
 def separable(channels: int, filters: int) -> nn.Sequential:
@@ -99,10 +101,11 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(*first, nn.ReLU(), *second)
         changes = channels != filters
         self.shortcut = nn.Sequential(*_normalized(channels, filters, 1) if changes else ())
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, channels, H, W) to (N, filters, H, W)."""
-        return torch.relu(self.body(x) + self.shortcut(x))
+        return cast(Tensor, self.relu(self.body(x) + self.shortcut(x)))
 
 
 BLOCKS: dict[str, Callable[[int, int], nn.Module]] = {

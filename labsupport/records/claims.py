@@ -12,6 +12,7 @@ from labsupport.records.definitions import ClaimDefinition, Relation
 
 HOLDS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
+    ">": operator.gt,
     ">=": operator.ge,
     "<=": operator.le,
 }

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from labsupport.core.errors import LabError
 
 CLAIMS = Path("notebooks/claims.yaml")  # in the folder of the course
-Relation = Literal["==", ">=", "<=", "reported"]
+Relation = Literal["==", ">", ">=", "<=", "reported"]
 
 
 class _Strict(BaseModel):

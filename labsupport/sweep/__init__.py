@@ -3,7 +3,7 @@
 from labsupport.core.front import pareto_front
 from labsupport.sweep.analysis import variance_shares
 from labsupport.sweep.executors import SCHEDULER, connected, workers
-from labsupport.sweep.grids import whole_numbers
+from labsupport.sweep.grids import decimals, whole_numbers
 from labsupport.sweep.networks import Setup, clock_trials
 from labsupport.sweep.record import Sweep, finished
 
@@ -13,6 +13,7 @@ __all__ = [
     "Sweep",
     "clock_trials",
     "connected",
+    "decimals",
     "finished",
     "pareto_front",
     "variance_shares",

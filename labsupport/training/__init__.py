@@ -5,7 +5,7 @@ from labsupport.training.cache import Derived, derive, fit_or_load, train_or_loa
 from labsupport.training.calibration import expected_calibration_error, reliability
 from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.fast import FasterBiases, fast_recipe
-from labsupport.training.jobs import Job, fit_jobs
+from labsupport.training.jobs import Derivation, Job, fit_jobs
 from labsupport.training.loop import Trained, fit, train_epoch
 from labsupport.training.objectives import (
     CrossEntropy,
@@ -13,6 +13,8 @@ from labsupport.training.objectives import (
     Objective,
     SoftCrossEntropy,
     Step,
+    in_faster_precision,
+    multiplies_bfloat16,
 )
 from labsupport.training.optimizers import SGD, AdamW, no_bias_decay
 from labsupport.training.recipe import Recipe
@@ -31,6 +33,7 @@ __all__ = [
     "Crop",
     "CrossEntropy",
     "Cyclic",
+    "Derivation",
     "Derived",
     "Evaluation",
     "FasterBiases",
@@ -56,7 +59,9 @@ __all__ = [
     "fit_jobs",
     "fit_or_load",
     "fit_seeds",
+    "in_faster_precision",
     "mean_and_spread",
+    "multiplies_bfloat16",
     "no_bias_decay",
     "over_seeds",
     "predict",

@@ -1,30 +1,32 @@
-"""Any trainings by name, here or by workers, to whom images and networks go in files."""
+"""Any trainings by name, here or by workers."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import copy
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from labsupport.core.tensors import read_tensors, write_tensors
-from labsupport.data import Split, Splits
+from labsupport.core.errors import LabError
+from labsupport.data import Splits
 from labsupport.network.modes import on_threads
-from labsupport.network.storage import load, save
-from labsupport.training.cache import fit_or_load
+from labsupport.training.cache import Derived, derive, fit_or_load
 from labsupport.training.loop import AfterStep, Score, Trained
 from labsupport.training.objectives import Objective
 from labsupport.training.optimizers import Grouping
 from labsupport.training.recipe import Recipe
 from labsupport.training.seeds import side_by_side
+from labsupport.training.sent_work import Work, sent
 
-PARTS = ("train", "val", "test")
 Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+
+OWN = frozenset({"folder", "make", "splits"})  # what `derive` is given besides the arguments
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Job:
     after_step: AfterStep | None = None
     score: Score | None = None
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The network to train, alone."""
+        return (self.network,)
+
+    def using(self, networks: tuple[nn.Module, ...], splits: Splits[Any]) -> Job:
+        """The same training of another network on other images."""
+        return replace(self, network=networks[0], splits=splits)
+
     def run(self, folder: Path) -> Trained:
         """The trained network, read back from the folder if it is there."""
         given = self.network, self.splits, self.recipe, self.seed, folder
@@ -50,78 +61,60 @@ class Job:
         return fit_or_load(*given, **how, after_step=self.after_step, score=self.score)
 
 
+@dataclass(frozen=True)
+class Derivation:
+    """A network made from others and from images, such as snapshots, or a student with a hint.
+
+    `make(*networks, splits=splits, **arguments)` is a function of a module, as in `derive`. It gets
+    copies of the networks on the device of the images, where the result lies, too. Raises LabError
+    for no tuple of networks, and for arguments named as what `derive` is given besides.
+    """
+
+    make: Callable[..., nn.Module]
+    networks: tuple[nn.Module, ...]
+    splits: Splits[Any]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_networks(self.networks)
+        if taken := sorted(OWN & set(self.arguments)):
+            problem = f"a derivation has {' and '.join(taken)} of its own"
+            raise LabError(problem, "leave that out of its arguments")
+
+    def using(self, networks: tuple[nn.Module, ...], splits: Splits[Any]) -> Derivation:
+        """The same made from other networks and images."""
+        return replace(self, networks=networks, splits=splits)
+
+    def run(self, folder: Path) -> Derived[nn.Module]:
+        """The derived network, read back from the folder if it is there."""
+        # Copied together, as they may share weights.
+        networks = [network.to(self.splits.device) for network in copy.deepcopy(self.networks)]
+        return derive(folder, self.make, *networks, splits=self.splits, **self.arguments)
+
+
 def fit_jobs(
-    jobs: Mapping[Name, Job], folder: Path, *, executor: Executor | None = None, threads: int = 1
-) -> dict[Name, Trained]:
-    """Trainings by name, each on so many threads, at the same time where there is an executor.
+    jobs: Mapping[Name, Work[Result]],
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    threads: int = 1,
+) -> dict[Name, Result]:
+    """Results of jobs by name, each on so many threads, side by side where there is an executor.
 
     Small networks hardly gain by a second thread, but two of them train side by side. As with
-    `fit_seeds` the networks come back as files of the cache in `folder`.
+    `fit_seeds` the networks come back as files of the cache in `folder`. Raises LabError for jobs
+    that cannot be sent to a worker, such as with masks in the teacher of an objective.
     """
     folder = Path(folder).resolve()
     if executor:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder) as place:
-            side_by_side(_sent(jobs, Path(place)), folder, executor, threads)
+            side_by_side(sent([*jobs.values()], Path(place)), folder, executor, threads)
     with on_threads(threads):
         return {name: job.run(folder) for name, job in jobs.items()}
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A job on its way to a worker.
-
-    Its network is in a file, as masked ones cannot be pickled, its images in another, for their
-    size.
-    """
-
-    job: Job
-    network: Path
-    images: Path | None
-
-    def __call__(self, folder: Path) -> Trained:
-        network = load(self.network, self.job.splits.device)
-        splits = _with_images(self.job.splits, self.images) if self.images else self.job.splits
-        return replace(self.job, network=network, splits=splits).run(folder)
-
-
-def _sent(jobs: Mapping[Name, Job], place: Path) -> list[_Sent]:
-    """The jobs with their networks in files, and images that several share in one."""
-    images: dict[int, tuple[Splits[Any], Path | None]] = {}
-    sent = []
-    for number, job in enumerate(jobs.values()):
-        if id(job.splits) not in images:
-            images[id(job.splits)] = _without_images(job.splits, place / f"images-{number}")
-        splits, path = images[id(job.splits)]
-        save(job.network, network := place / f"network-{number}")
-        sent.append(_Sent(replace(job, network=nn.Identity(), splits=splits), network, path))
-    return sent
-
-
-def _without_images(splits: Splits[Any], path: Path) -> tuple[Splits[Any], Path | None]:
-    """The splits with empty parts and the file that has their images; streamed ones stay whole."""
-    parts = {name: getattr(splits, name) for name in PARTS}
-    if not all(isinstance(part, Split) for part in parts.values()):
-        return splits, None
-    write_tensors(path, {f"{n} {key}": t for n in parts for key, t in _tensors(parts[n])}, {})
-    none = torch.tensor([], dtype=torch.int64, device=splits.device)  # a view would be sent whole
-    return _with_parts(splits, {name: part.select(none) for name, part in parts.items()}), path
-
-
-def _with_images(splits: Splits[Split], path: Path) -> Splits[Split]:
-    """The splits with the images of a file in their empty parts."""
-    tensors, _ = read_tensors(path, splits.device)
-    parts = {}
-    for name in PARTS:
-        extras = {key: tensors[f"{name} extra {key}"] for key in getattr(splits, name).extras}
-        parts[name] = Split(tensors[f"{name} x"], tensors[f"{name} y"], extras)
-    return _with_parts(splits, parts)
-
-
-def _with_parts(splits: Splits[Any], parts: Mapping[str, Split]) -> Splits[Split]:
-    return replace(splits, train=parts["train"], val=parts["val"], test=parts["test"])
-
-
-def _tensors(part: Split) -> list[tuple[str, Tensor]]:
-    extras = [(f"extra {key}", tensor) for key, tensor in part.extras.items()]
-    return [("x", part.x), ("y", part.y), *extras]
+def _check_networks(networks: object) -> None:
+    if not isinstance(networks, tuple) or not networks:
+        problem = f"a derivation from a {type(networks).__name__} in place of networks"
+        raise LabError(problem, "give a tuple of at least one: (network,)")

@@ -83,6 +83,19 @@ class InBfloat16:
         return Step(loss, logits.float(), labels)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions that multiply bfloat16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    instructions = torch.cpu.get_capabilities()
+    return any(instructions.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def in_faster_precision(objective: Objective, device: torch.device) -> Objective:
+    """The objective with products in bfloat16 where the device multiplies it, else as it is."""
+    return InBfloat16(objective) if multiplies_bfloat16(device) else objective
+
+
 def extra_of(batch: Batch, name: str) -> Tensor:
     """What a batch has beside its labels under a name. Raises LabError where it has nothing."""
     if name not in batch.extras:

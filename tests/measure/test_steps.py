@@ -53,6 +53,15 @@ def test_the_steps_are_those_of_fit():
     torch.testing.assert_close(model.state_dict(), fitted.state_dict(), rtol=0, atol=0)
 
 
+def test_steps_are_made_in_the_layout_of_the_recipe():
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    images = Split(torch.randn(8, 2, 6, 6), torch.arange(8) % 3)
+    recipe = Recipe(1, 8, schedule=Constant(), channels_last=True)
+    steps.training_steps(network, images, recipe, CrossEntropy())()
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not network[0].weight.is_contiguous()
+
+
 def test_clocking_leaves_the_model_alone(monkeypatch):
     monkeypatch.setattr(steps, "multiplies_bfloat16", lambda _: True)
     model = mlp()
@@ -80,12 +89,6 @@ def test_a_ratio_for_each_batch_size_and_none_in_bfloat16_without_the_instructio
     names = ["gemm_ratio", "bf16_speedup"] if there else ["gemm_ratio"]
     assert found == [(name, size) for size in (4, 8) for name in names]
     assert (table["value_clocked"] > 0).all()
-
-
-@pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16", "bf16"])
-def test_the_instructions_that_multiply_bfloat16(monkeypatch, name):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
-    assert steps.multiplies_bfloat16(torch.device("cpu"))
 
 
 def test_a_network_without_linear_layers_is_refused():

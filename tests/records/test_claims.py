@@ -18,12 +18,13 @@ def test_a_claim_compares_the_measured_number_with_its_aim(measured, aim):
     def holds(relation):
         return Claim("x", "…", measured, relation, aim).holds
 
+    assert holds(">") == (measured > aim)
     assert holds(">=") == (measured >= aim)
     assert holds("<=") == (measured <= aim)
     assert holds("==") == (measured == aim)
 
 
-@pytest.mark.parametrize("relation", ["==", ">=", "<="])
+@pytest.mark.parametrize("relation", ["==", ">", ">=", "<="])
 def test_a_number_that_was_looked_for_and_not_found_never_holds(relation):
     claim = Claim("x", "…", math.nan, relation, 1.0, required=True)
     assert claim.holds is False

@@ -5,7 +5,13 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
-from labsupport.training import CrossEntropy, InBfloat16, SoftCrossEntropy
+from labsupport.training import (
+    CrossEntropy,
+    InBfloat16,
+    SoftCrossEntropy,
+    in_faster_precision,
+    multiplies_bfloat16,
+)
 
 X, Y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 
@@ -50,6 +56,19 @@ def test_in_bfloat16_products_are_rounded_and_the_loss_and_the_gradients_are_not
     torch.testing.assert_close(step.loss, expected)
     step.loss.backward()
     assert model.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16", "bf16"])
+def test_instructions_that_multiply_bfloat16_are_used(monkeypatch, name):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
+    assert multiplies_bfloat16(torch.device("cpu"))
+    assert in_faster_precision(CrossEntropy(), torch.device("cpu")) == InBfloat16(CrossEntropy())
+
+
+def test_without_such_instructions_products_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": False})
+    assert not multiplies_bfloat16(torch.device("cpu"))
+    assert in_faster_precision(CrossEntropy(), torch.device("cpu")) == CrossEntropy()
 
 
 def test_a_batch_without_the_extra_is_refused(model):

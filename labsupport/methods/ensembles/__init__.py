@@ -2,6 +2,14 @@
 
 from labsupport.methods.ensembles.averaging import average
 from labsupport.methods.ensembles.diversity import disagreement, disagreements
-from labsupport.methods.ensembles.network import Ensemble, ensemble
+from labsupport.methods.ensembles.network import Ensemble, Mirrored, ensemble, mirrored
 
-__all__ = ["Ensemble", "average", "disagreement", "disagreements", "ensemble"]
+__all__ = [
+    "Ensemble",
+    "Mirrored",
+    "average",
+    "disagreement",
+    "disagreements",
+    "ensemble",
+    "mirrored",
+]

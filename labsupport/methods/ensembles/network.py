@@ -43,6 +43,26 @@ def ensemble(models: Iterable[nn.Module]) -> Ensemble:
     return together
 
 
+class Mirrored(nn.Module):
+    """Images turned left to right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) of the same shape."""
+        return x.flip(-1)
+
+
+def mirrored(model: nn.Module) -> Ensemble:
+    """A network that answers for each image and for its mirror image: one network, asked twice.
+
+    Test-time augmentation: Jordan 2024, section 3.5, without the shifted crops, and with the mean
+    of probabilities, where Jordan averages logits. The copy has its weights once, its MACs twice.
+    """
+    network = copy.deepcopy(model)
+    together = Ensemble([network, nn.Sequential(Mirrored(), network)])
+    together.training = model.training
+    return together
+
+
 def _stacked(answers: list[Tensor]) -> Tensor:
     try:
         return torch.stack(answers)

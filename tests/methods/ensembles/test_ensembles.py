@@ -11,7 +11,7 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.distillation import SoftTargets, with_teacher
-from labsupport.methods.ensembles import average, disagreement, disagreements, ensemble
+from labsupport.methods.ensembles import average, disagreement, disagreements, ensemble, mirrored
 from labsupport.network.batch_norm import recalibrated
 from labsupport.network.cost import cost, parameter_count
 from labsupport.training import SGD, Cyclic, Recipe, derive, fit, predict, snapshots
@@ -58,6 +58,21 @@ def test_probabilities_that_no_float_holds_stay_finite():
     sure = [[200.0, 0.0, 0.0]]
     answers = ensemble([Fixed(sure), Fixed(sure)])(torch.zeros(1, 1, 2, 2))
     torch.testing.assert_close(answers, torch.tensor([[0.0, -200.0, -200.0]]))
+
+
+def test_a_mirrored_network_answers_alike_for_mirror_images(splits):
+    model, x = toy_network().eval(), splits.test.x
+    both = mirrored(model)
+    expected = (model(x).softmax(1) + model(x.flip(-1)).softmax(1)) / 2
+    torch.testing.assert_close(both(x).softmax(1), expected)
+    torch.testing.assert_close(both(x), both(x.flip(-1)))
+
+
+def test_a_mirrored_network_has_its_weights_once_and_its_macs_twice():
+    model = toy_network().eval()
+    both = mirrored(model)
+    assert parameter_count(both) == parameter_count(model)
+    assert cost(both, IMAGE).fp_macs == 2 * cost(model, IMAGE).fp_macs
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
