@@ -126,5 +126,8 @@ def _errors(grid: Grid, x: Tensor) -> Tensor:
 
 
 def _positive(step: Tensor) -> Tensor:
-    """Steps above zero: numbers that are all zero have any."""
-    return torch.where(step > 0, step, torch.ones_like(step))
+    """Steps above zero, with all their digits: numbers that are all zero, or hardly more, have any.
+
+    Below the least normal number, about 1e-38, a float has fewer and fewer digits.
+    """
+    return torch.where(step >= torch.finfo(step.dtype).tiny, step, torch.ones_like(step))

@@ -10,6 +10,7 @@ from labsupport.methods.quantization import affine, narrowed, symmetric
 BITS = st.integers(2, 8)
 NUMBERS = st.floats(-100, 100, width=32)
 ROWS = arrays("float32", st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=NUMBERS)
+TINY = torch.finfo(torch.float32).tiny  # below it floats have fewer digits
 MADE = {"symmetric": symmetric, "affine": affine}
 
 
@@ -37,8 +38,10 @@ def test_a_symmetric_grid_is_as_wide_as_the_largest_of_each_channel(values, bits
     grid = symmetric(weight, bits)
     largest, codes = weight.abs().amax(1), grid.codes(weight)
     high = 2 ** (bits - 1) - 1
-    torch.testing.assert_close(grid.step.flatten()[largest > 0], (largest / high)[largest > 0])
-    assert (codes.abs().amax(1)[largest > 0] == high).all()
+    enough = largest / high >= TINY
+    torch.testing.assert_close(grid.step.flatten()[enough], (largest / high)[enough])
+    assert (codes.abs().amax(1)[enough] == high).all()
+    assert (codes[~enough] == 0).all()
     assert (codes[weight == 0] == 0).all()
     torch.testing.assert_close(symmetric(-weight, bits)(-weight), -grid(weight))
 
@@ -49,7 +52,7 @@ def test_an_affine_grid_holds_zero_and_both_ends_within_half_a_step(values, bits
     grid = affine(x, bits)
     assert grid(torch.zeros(1)) == 0
     ends = torch.stack([x.min().clamp(max=0), x.max().clamp(min=0)])
-    if ends[0] < ends[1]:
+    if (ends[1] - ends[0]) / (2**bits - 1) >= TINY:
         assert ((grid(ends) - ends).abs() <= 0.5001 * grid.step).all()
         low, high = grid.codes(ends).tolist()
         assert low in {0, 1}
@@ -94,6 +97,12 @@ def test_a_narrowed_grid_loses_least_of_all_shares(bits):
     tried = torch.stack([errors(full.step * share) for share in torch.linspace(0.05, 1, 96)])
     torch.testing.assert_close(errors(best.step), tried.min(0).values, rtol=1e-4, atol=1e-6)
     assert (best.step <= full.step * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_numbers_too_small_for_a_step_are_zero(make):
+    for smallest in (1e-45, 1e-41, 1e-38):
+        assert make(torch.tensor([[smallest, -smallest]]), 3)(torch.tensor([[smallest]])) == 0
 
 
 def test_numbers_that_are_all_zero_stay_so():
