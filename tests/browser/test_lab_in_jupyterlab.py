@@ -77,8 +77,17 @@ def jupyterlab(course, tmp_path_factory):
         wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, home / "server.log")
         yield f"http://127.0.0.1:{port}", token
     finally:
-        server.terminate()
+        end(server)
+
+
+def end(server):
+    """Ask the server to end; one that waits for its kernels for ever is not what is tested."""
+    server.terminate()
+    try:
         server.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def command(course, home, port, token):
