@@ -7,6 +7,7 @@ from labsupport.training.evaluation import Evaluation, evaluate, predict
 from labsupport.training.fast import FasterBiases, fast_recipe
 from labsupport.training.jobs import Derivation, Job, fit_jobs
 from labsupport.training.loop import Trained, fit, train_epoch
+from labsupport.training.muon import Muon
 from labsupport.training.objectives import (
     CrossEntropy,
     InBfloat16,
@@ -40,6 +41,7 @@ __all__ = [
     "Flip",
     "InBfloat16",
     "Job",
+    "Muon",
     "Objective",
     "OneCycle",
     "Recipe",

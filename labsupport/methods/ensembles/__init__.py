@@ -2,14 +2,15 @@
 
 from labsupport.methods.ensembles.averaging import average
 from labsupport.methods.ensembles.diversity import disagreement, disagreements
-from labsupport.methods.ensembles.network import Ensemble, Mirrored, ensemble, mirrored
+from labsupport.methods.ensembles.network import Ensemble, View, ensemble, mirrored, multicrop
 
 __all__ = [
     "Ensemble",
-    "Mirrored",
+    "View",
     "average",
     "disagreement",
     "disagreements",
     "ensemble",
     "mirrored",
+    "multicrop",
 ]

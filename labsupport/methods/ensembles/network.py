@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labsupport.core.errors import LabError
+from labsupport.training.augmentation import shifted
 
 
 class Ensemble(nn.Module):
@@ -43,22 +44,40 @@ def ensemble(models: Iterable[nn.Module]) -> Ensemble:
     return together
 
 
-class Mirrored(nn.Module):
-    """Images turned left to right."""
+class View(nn.Module):
+    """Images moved down and right by some pixels and, if `mirror`, turned left to right."""
+
+    def __init__(self, moves: tuple[int, int] = (0, 0), *, mirror: bool = False) -> None:
+        super().__init__()
+        self.moves, self.mirror = moves, mirror
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) of the same shape."""
-        return x.flip(-1)
+        moved = shifted(x, *self.moves)
+        return moved.flip(-1) if self.mirror else moved
 
 
 def mirrored(model: nn.Module) -> Ensemble:
     """A network that answers for each image and for its mirror image: one network, asked twice.
 
-    Test-time augmentation: Jordan 2024, section 3.5, without the shifted crops, and with the mean
-    of probabilities, where Jordan averages logits. The copy has its weights once, its MACs twice.
+    The copy has its weights once, its MACs twice. See `multicrop`.
     """
+    return _asked(model, [View(), View(mirror=True)])
+
+
+def multicrop(model: nn.Module, pixels: int = 1) -> Ensemble:
+    """One network asked six times: for each image, moved up left and down right, and mirrored.
+
+    Test-time augmentation: Jordan 2024, section 3.5, with the plain mean of probabilities, where
+    Jordan takes a weighted one of logits. The copy has its weights once, its MACs six times.
+    """
+    moves = [(0, 0), (-pixels, -pixels), (pixels, pixels)]
+    return _asked(model, [View(move, mirror=side) for move in moves for side in (False, True)])
+
+
+def _asked(model: nn.Module, views: list[View]) -> Ensemble:
     network = copy.deepcopy(model)
-    together = Ensemble([network, nn.Sequential(Mirrored(), network)])
+    together = Ensemble(nn.Sequential(view, network) for view in views)
     together.training = model.training
     return together
 

@@ -11,10 +11,18 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.methods.distillation import SoftTargets, with_teacher
-from labsupport.methods.ensembles import average, disagreement, disagreements, ensemble, mirrored
+from labsupport.methods.ensembles import (
+    average,
+    disagreement,
+    disagreements,
+    ensemble,
+    mirrored,
+    multicrop,
+)
 from labsupport.network.batch_norm import recalibrated
 from labsupport.network.cost import cost, parameter_count
 from labsupport.training import SGD, Cyclic, Recipe, derive, fit, predict, snapshots
+from labsupport.training.augmentation import shifted
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +81,15 @@ def test_a_mirrored_network_has_its_weights_once_and_its_macs_twice():
     both = mirrored(model)
     assert parameter_count(both) == parameter_count(model)
     assert cost(both, IMAGE).fp_macs == 2 * cost(model, IMAGE).fp_macs
+
+
+def test_six_crops_are_the_image_two_shifts_and_their_mirror_images(splits):
+    model, x = toy_network().eval(), splits.test.x
+    moved = [x, shifted(x, -2, -2), shifted(x, 2, 2)]
+    expected = sum(model(y).softmax(1) for z in moved for y in (z, z.flip(-1))) / 6
+    torch.testing.assert_close(multicrop(model, pixels=2)(x).softmax(1), expected)
+    assert parameter_count(multicrop(model)) == parameter_count(model)
+    assert cost(multicrop(model), IMAGE).fp_macs == 6 * cost(model, IMAGE).fp_macs
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
