@@ -24,7 +24,7 @@ RATE, DECAY = 1.5e-3, 1.3e-3  # the rate is for one image of a batch
 def fast_recipe(epochs: int = 10, batch_size: int = 512) -> Recipe:
     """Muon at a rate that grows with the batch, flips, shifts, smoothed labels.
 
-    Page's rates as those of a mean loss. Train with `FasterBiases(recipe)` as groups.
+    Rates are those of a mean loss. Train with `FasterBiases(recipe)` as groups.
     """
     return Recipe(
         epochs,
