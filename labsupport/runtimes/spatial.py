@@ -14,7 +14,6 @@ from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.methods.spatial import SpatialLayer, SpatialNetwork, savings, spatialize
 from labsupport.methods.spatial.folding import Source, folded, source_of
-from labsupport.network.replacing import replaced
 from labsupport.network.tracing import called, shape_of, trace
 from labsupport.runtimes.masked import MaskedConvolution
 from labsupport.runtimes.runtime import Runtime, Torch
@@ -64,10 +63,10 @@ def as_kernels(network: SpatialNetwork, input_shape: tuple[int, ...]) -> KernelN
 
 
 @dataclass(frozen=True)
-class KernelPair:
-    """A layer by itself, its batch norms folded in, or a network: by torch, and as kernels.
+class LayerPair:
+    """A layer by itself, its batch norms folded in: by torch, and as a kernel.
 
-    `x` is what it gets, and `saved` the share of its convolutions' MACs that masks save there.
+    `x` is what it gets, and `saved` the share of its MACs that its mask saves there.
     """
 
     name: str
@@ -87,16 +86,14 @@ class KernelPair:
         return {"layer": self.name, "saved": self.saved}
 
 
-def kernel_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[KernelPair]:
-    """The enabled layers on what they get for some images, then all of the network, as `all`.
+def layer_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[LayerPair]:
+    """The enabled layers on what they get for some images, to be clocked.
 
-    They are to be clocked. Layers whose map has another one added are left out; without an enabled
-    layer there is nothing. Raises LabError as `as_kernels` does.
+    Those whose map has another one added are left out. Raises LabError as `as_kernels` does.
     """
     network.check_convolutions()
     body = trace(copy.deepcopy(network.body).cpu().eval(), tuple(x.shape[1:]))
-    calls = [node for node in body.graph.nodes if _is_enabled(called(body, node))]
-    for call in calls:
+    for call in [node for node in body.graph.nodes if _is_enabled(called(body, node))]:
         layer = cast(SpatialLayer, called(body, call))
         source = source_of(body, call.all_input_nodes[0], layer.name)
         if source is not None and source.added is None:
@@ -105,16 +102,7 @@ def kernel_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[KernelPair]:
             masked = spatialize(plain, tuple(given.shape[1:]), layer.mask)
             saved = savings(masked, Split(given, torch.zeros(len(x)))).of_convolutions
             kernel = as_kernels(masked, tuple(given.shape[1:]))
-            yield KernelPair(layer.name, plain, kernel, given, saved)
-    if calls:
-        saved = savings(network, Split(x, torch.zeros(len(x)))).of_convolutions
-        yield KernelPair("all", _plain(network), as_kernels(network, tuple(x.shape[1:])), x, saved)
-
-
-def _plain(network: SpatialNetwork) -> nn.Module:
-    """The network that the spatial one was made of."""
-    body = copy.deepcopy(network.body).cpu().eval()
-    return replaced(body, {m: nn.Identity() for m in body.modules() if isinstance(m, SpatialLayer)})
+            yield LayerPair(layer.name, plain, kernel, given, saved)
 
 
 def _with_norms(convolution: nn.Conv2d, source: Source) -> nn.Conv2d:

@@ -1,7 +1,7 @@
 """Muon: the filters of convolutions step along orthogonal matrices, other parameters as in SGD.
 
 Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; filters keep their
-norm, as in that paper's record for CIFAR-10.
+norm, as in that paper's record for CIFAR-10. (torch.optim.Muon takes matrices only.)
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ class _Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    step = self._filters if p.dim() == 4 else self._others
-                    step(p, p.grad, group["lr"], group["weight_decay"])
+                if p.grad is None:
+                    continue
+                if p.dim() == 4:
+                    self._filters(p, p.grad, group["lr"])
+                else:
+                    self._others(p, p.grad, group["lr"], group["weight_decay"])
 
-    def _filters(self, p: Tensor, gradient: Tensor, lr: float, _: float) -> None:
+    def _filters(self, p: Tensor, gradient: Tensor, lr: float) -> None:
         step = self._nesterov(p, gradient, self.how.filter_momentum)
         p.mul_(len(p) ** 0.5 / p.norm())
         p.add_(orthogonal(step.flatten(1)).view_as(p), alpha=-lr * self.how.share)

@@ -2,11 +2,19 @@
 
 from labsupport.methods.ensembles.averaging import average
 from labsupport.methods.ensembles.diversity import disagreement, disagreements
-from labsupport.methods.ensembles.network import Ensemble, View, ensemble, mirrored, multicrop
+from labsupport.methods.ensembles.network import (
+    Ensemble,
+    Mirrored,
+    Moved,
+    ensemble,
+    mirrored,
+    multicrop,
+)
 
 __all__ = [
     "Ensemble",
-    "View",
+    "Mirrored",
+    "Moved",
     "average",
     "disagreement",
     "disagreements",

@@ -44,17 +44,24 @@ def ensemble(models: Iterable[nn.Module]) -> Ensemble:
     return together
 
 
-class View(nn.Module):
-    """Images moved down and right by some pixels and, if `mirror`, turned left to right."""
-
-    def __init__(self, moves: tuple[int, int] = (0, 0), *, mirror: bool = False) -> None:
-        super().__init__()
-        self.moves, self.mirror = moves, mirror
+class Mirrored(nn.Module):
+    """Images turned left to right."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) of the same shape."""
-        moved = shifted(x, *self.moves)
-        return moved.flip(-1) if self.mirror else moved
+        return x.flip(-1)
+
+
+class Moved(nn.Module):
+    """Images moved down and right by as many pixels; the border pixels fill the gap."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) of the same shape. Raises LabError for a move as large."""
+        return shifted(x, self.pixels, self.pixels)
 
 
 def mirrored(model: nn.Module) -> Ensemble:
@@ -62,22 +69,20 @@ def mirrored(model: nn.Module) -> Ensemble:
 
     The copy has its weights once, its MACs twice. See `multicrop`.
     """
-    return _asked(model, [View(), View(mirror=True)])
+    network = copy.deepcopy(model)
+    together = Ensemble([network, nn.Sequential(Mirrored(), network)])
+    together.training = model.training
+    return together
 
 
 def multicrop(model: nn.Module, pixels: int = 1) -> Ensemble:
-    """One network asked six times: for each image, moved up left and down right, and mirrored.
+    """A network that is `mirrored`, for each image, and for it moved up left and down right.
 
     Test-time augmentation: Jordan 2024, section 3.5, with the plain mean of probabilities, where
     Jordan takes a weighted one of logits. The copy has its weights once, its MACs six times.
     """
-    moves = [(0, 0), (-pixels, -pixels), (pixels, pixels)]
-    return _asked(model, [View(move, mirror=side) for move in moves for side in (False, True)])
-
-
-def _asked(model: nn.Module, views: list[View]) -> Ensemble:
-    network = copy.deepcopy(model)
-    together = Ensemble(nn.Sequential(view, network) for view in views)
+    both = mirrored(model)
+    together = Ensemble([both, *(nn.Sequential(Moved(by), both) for by in (-pixels, pixels))])
     together.training = model.training
     return together
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -98,29 +98,6 @@ def front_on_test(
         for name, eps in values.items()
     ]
     return {name: found[eps].network for name, eps in values.items()}, pd.DataFrame(rows)
-
-
-def fronts_on_test(
-    networks: Mapping[int, SpatialNetwork],
-    setups: Iterable[tuple[Granularity, int]],
-    tuned: Batched,
-    test: Batched,
-    epsilons: Mapping[Granularity, Mapping[str, float | None]],
-    **search: Any,  # noqa: ANN401 - what else `fast_front` takes
-) -> tuple[dict[tuple[Granularity, int], dict[str, SpatialNetwork]], pd.DataFrame]:
-    """`front_on_test` for several granularities and sides of patches, and one table of all.
-
-    `networks` have a side's masks to start from; rows of mode own say what these do on `test`.
-    """
-    setups = list(setups)
-    sides = dict.fromkeys(p for _, p in setups)
-    own = [{"mode": "own", "p": p, "eps": "own"} | on_test(networks[p], test) for p in sides]
-    masks, tables = {}, [pd.DataFrame(own)]
-    for mode, p in setups:
-        given = networks[p], tuned, test, epsilons[mode], mode
-        masks[mode, p], table = front_on_test(*given, p=p, **search)
-        tables.append(table)
-    return masks, pd.concat(tables, ignore_index=True)
 
 
 def _own_loss(network: SpatialNetwork, split: Batched) -> float:

@@ -92,6 +92,11 @@ def test_six_crops_are_the_image_two_shifts_and_their_mirror_images(splits):
     assert cost(multicrop(model), IMAGE).fp_macs == 6 * cost(model, IMAGE).fp_macs
 
 
+def test_images_cannot_move_by_their_whole_side(splits):
+    with pytest.raises(LabError, match="shift by less"):
+        multicrop(toy_network().eval(), pixels=1000)(splits.test.x)
+
+
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_cost_and_parameters_are_the_sums_of_the_members(members):
     model = toy_network().eval()

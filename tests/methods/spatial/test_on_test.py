@@ -11,10 +11,8 @@ from labsupport.methods.spatial import (
     fast_front,
     fast_search,
     front_on_test,
-    fronts_on_test,
     greedy_search,
     judge,
-    on_test,
     savings,
     spatialize,
 )
@@ -48,25 +46,6 @@ def test_a_row_for_each_eps_says_what_the_search_saw_and_what_others_show():
         assert row.macs == pytest.approx(left)
         in_search = judge(found[row.eps], tuned).saved
         assert row.saved_in_search == pytest.approx(in_search)
-
-
-def test_several_fronts_stand_in_one_table_below_the_own_masks():
-    network = spatialize(made(Residual), SHAPE)
-    tuned, test = own_answers(network, 3), own_answers(network, 4)
-    modes = {Granularity.FILTER: {"wide": 0.2}, Granularity.LAYER: {"none": 0.0, "wide": 0.2}}
-    setups = [(mode, 2) for mode in modes]
-    masks, table = fronts_on_test({2: network}, setups, tuned, test, modes, tries=3)
-    assert table[["mode", "eps"]].to_numpy().tolist() == [
-        *(["own", "own"], ["filter", "wide"]),
-        *(["layer", "none"], ["layer", "wide"]),
-    ]
-    assert table["saved"][0] == pytest.approx(on_test(network, test)["saved"])
-    for mode, eps in modes.items():
-        found, alone = front_on_test(network, tuned, test, eps, mode, tries=3)
-        rows = table[table["mode"] == mode.name.lower()]
-        assert rows["saved"].tolist() == pytest.approx(alone["saved"].tolist())
-        for name, one in found.items():
-            assert judge(masks[mode, 2][name], test) == judge(one, test)
 
 
 def test_both_searches_stand_side_by_side():
