@@ -215,6 +215,7 @@ METHODS = {
     "hint": hint,
     "ensemble": ensemble,
     "mirrored": ensembles.mirrored,
+    "multicrop": ensembles.multicrop,
     "average": average,
     "branches": branches,
     "rules": rules,

@@ -119,14 +119,34 @@ def test_what_cannot_be_built_is_explained(knobs, said):
 
 
 @pytest.mark.parametrize("width", [16, 64])
-def test_airbench_begins_as_identities_and_has_pages_layers(width):
+def test_airbench_has_its_sources_layers(width):
     model = build("airbench", CIFAR, width=width)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    widths = [24, width, width, *[4 * width] * 4]
-    assert [m.out_channels for m in convolutions] == widths
-    second = convolutions[2]
-    x = torch.randn(1, width, 5, 5)
-    torch.testing.assert_close(second(x), x)
+    assert [m.out_channels for m in convolutions] == [24, width, width, *[4 * width] * 4]
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(m.momentum == 0.4 and not m.weight.requires_grad for m in norms)
+    assert all(m.bias.requires_grad for m in norms)
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 3
     assert model.eval()(torch.zeros(2, *CIFAR)).shape == (2, 10)
     if width == 64:  # 1.97 M parameters, as the source says
         assert parameter_count(model) == pytest.approx(1.97e6, rel=5e-3)
+
+
+def test_airbench_begins_as_identities_and_ends_in_a_ninth():
+    model = build("airbench", CIFAR, width=16)
+    _, *convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    for convolution in convolutions:
+        x = torch.randn(1, convolution.in_channels, 5, 5)
+        passed = min(convolution.in_channels, convolution.out_channels)
+        torch.testing.assert_close(convolution(x)[:, :passed], x[:, :passed])
+    x = torch.randn(2, *CIFAR)
+    torch.testing.assert_close(model.eval()(x), model[:-1](x) / 9)
+
+
+def test_an_airbench_without_filters_is_refused():
+    with pytest.raises(LabError, match="airbench of width 0"):
+        build("airbench", CIFAR, width=0)
+
+
+def test_the_smallest_images_of_airbench_pass():
+    assert build("airbench", (3, 9, 9), width=4).eval()(torch.zeros(1, 3, 9, 9)).shape == (1, 10)

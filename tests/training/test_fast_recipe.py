@@ -6,7 +6,16 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.data import Split, Splits
 from labsupport.models import build, whitened
-from labsupport.training import FasterBiases, Recipe, fast_recipe, fit
+from labsupport.training import (
+    FasterBiases,
+    Flip,
+    Muon,
+    Recipe,
+    Shift,
+    Triangular,
+    fast_recipe,
+    fit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +36,21 @@ def test_shifts_of_norms_have_a_rate_of_their_own():
     assert (shifts["lr"], shifts["weight_decay"]) == (pytest.approx(0.4), 0.05)
 
 
-def test_shifts_that_do_not_learn_are_refused():
-    with pytest.raises(LabError, match="learn 0 times as fast"):
-        FasterBiases(Recipe(), times=0)
+@pytest.mark.parametrize("times", [0, -1, float("inf")])
+def test_shifts_that_do_not_learn_are_refused(times):
+    with pytest.raises(LabError, match=f"learn {times} times as fast"):
+        FasterBiases(Recipe(), times=times)
+
+
+def test_the_recipe_is_that_of_its_source():
+    recipe = fast_recipe(batch_size=1024)
+    # There the rate of a sum over 1,024 images is 11.5 / (1 + 1 / (1 - .85)), its decay .0153.
+    assert recipe.lr == pytest.approx(11.5 / (1 + 1 / (1 - 0.85)), rel=0.05)
+    assert recipe.weight_decay == pytest.approx(0.0153 / 11.5, rel=0.05)
+    assert recipe.label_smoothing == 0.2
+    assert recipe.augmentation == (Flip(), Shift(2))
+    assert (recipe.optimizer, recipe.schedule) == (Muon(), Triangular())
+    assert FasterBiases(recipe).times == 64
 
 
 def test_the_rate_grows_with_the_batch():

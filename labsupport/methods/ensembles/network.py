@@ -36,12 +36,11 @@ class Ensemble(nn.Module):
 
 def ensemble(models: Iterable[nn.Module]) -> Ensemble:
     """An Ensemble of copies, in the mode of the first. Raises LabError for no network at all."""
-    members = [copy.deepcopy(model) for model in models]
-    if not members:
+    models = list(models)
+    if not models:
         raise LabError("an ensemble of nothing", "give at least one network")
-    together = Ensemble(members)
-    together.training = members[0].training
-    return together
+    members = [copy.deepcopy(model) for model in models]
+    return _in_modes_of(models, members, Ensemble(members))
 
 
 class Mirrored(nn.Module):
@@ -63,6 +62,10 @@ class Moved(nn.Module):
         """Images (N, C, H, W) of the same shape. Raises LabError for a move as large."""
         return shifted(x, self.pixels, self.pixels)
 
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return str(self.pixels)
+
 
 def mirrored(model: nn.Module) -> Ensemble:
     """A network that answers for each image and for its mirror image: one network, asked twice.
@@ -71,19 +74,31 @@ def mirrored(model: nn.Module) -> Ensemble:
     """
     network = copy.deepcopy(model)
     together = Ensemble([network, nn.Sequential(Mirrored(), network)])
-    together.training = model.training
-    return together
+    return _in_modes_of([model], [network], together)
 
 
 def multicrop(model: nn.Module, pixels: int = 1) -> Ensemble:
     """A network that is `mirrored`, for each image, and for it moved up left and down right.
 
     Test-time augmentation: Jordan 2024, section 3.5, with the plain mean of probabilities, where
-    Jordan takes a weighted one of logits. The copy has its weights once, its MACs six times.
+    Jordan takes a weighted one of logits and reflects the border. The copy has its weights once,
+    its MACs six times. Raises LabError for pixels that are no whole number above 0.
     """
+    if not isinstance(pixels, int) or pixels < 1:
+        raise LabError(f"views moved by {pixels} pixels", "give a whole number above 0")
     both = mirrored(model)
     together = Ensemble([both, *(nn.Sequential(Moved(by), both) for by in (-pixels, pixels))])
-    together.training = model.training
+    return _in_modes_of([model], [both.members[0]], together)
+
+
+def _in_modes_of(
+    models: list[nn.Module], copies: Iterable[nn.Module], together: Ensemble
+) -> Ensemble:
+    """The copies in the modes of their models, all that is around them in that of the first."""
+    together.train(models[0].training)
+    for model, copied in zip(models, copies, strict=True):
+        for own, of_copy in zip(model.modules(), copied.modules(), strict=True):
+            of_copy.training = own.training
     return together
 
 

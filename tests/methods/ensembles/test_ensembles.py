@@ -92,6 +92,34 @@ def test_six_crops_are_the_image_two_shifts_and_their_mirror_images(splits):
     assert cost(multicrop(model), IMAGE).fp_macs == 6 * cost(model, IMAGE).fp_macs
 
 
+def test_a_view_moves_by_one_pixel_unless_said(splits):
+    model, x = toy_network().eval(), splits.test.x
+    torch.testing.assert_close(multicrop(model)(x), multicrop(model, pixels=1)(x))
+    assert not torch.equal(multicrop(model)(x), multicrop(model, pixels=2)(x))
+
+
+@pytest.mark.parametrize("build", [mirrored, multicrop, lambda model: ensemble([model, model])])
+def test_all_around_the_networks_is_in_the_mode_of_the_first(build):
+    model = toy_network()
+    for training in (True, False):
+        around = build(model.train(training))
+        assert all(module.training == training for module in around.modules())
+
+
+def test_the_networks_own_modes_stay():
+    model = toy_network().train()
+    [*model.modules()][-1].eval()
+    modes = [module.training for module in model.modules()]
+    for copied in (mirrored(model).members[0], ensemble([model, model]).members[1]):
+        assert [module.training for module in copied.modules()] == modes
+
+
+@pytest.mark.parametrize("pixels", [0, -1, 1.5, "1"])
+def test_views_move_by_whole_pixels(pixels):
+    with pytest.raises(LabError, match="pixels; give a whole number above 0"):
+        multicrop(toy_network(), pixels)
+
+
 def test_images_cannot_move_by_their_whole_side(splits):
     with pytest.raises(LabError, match="shift by less"):
         multicrop(toy_network().eval(), pixels=1000)(splits.test.x)
