@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from labsupport.core.errors import LabError
-from labsupport.training.augmentation import shifted
 
 
 class Ensemble(nn.Module):
@@ -52,15 +52,20 @@ class Mirrored(nn.Module):
 
 
 class Moved(nn.Module):
-    """Images moved down and right by as many pixels; the border pixels fill the gap."""
+    """Images moved down and right by so many pixels, up and left if below 0; the border fills up.
+
+    Without decisions on shapes, so that networks with views can be traced.
+    """
 
     def __init__(self, pixels: int) -> None:
         super().__init__()
         self.pixels = pixels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) of the same shape. Raises LabError for a move as large."""
-        return shifted(x, self.pixels, self.pixels)
+        """Images (N, C, H, W) of the same shape."""
+        before, after = max(self.pixels, 0), max(-self.pixels, 0)
+        wider = pad(x, (before, after) * 2, mode="replicate")
+        return wider[..., after or None : -before or None, after or None : -before or None]
 
     def extra_repr(self) -> str:
         """What `print` shows."""

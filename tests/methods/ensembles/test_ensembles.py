@@ -120,11 +120,6 @@ def test_views_move_by_whole_pixels(pixels):
         multicrop(toy_network(), pixels)
 
 
-def test_images_cannot_move_by_their_whole_side(splits):
-    with pytest.raises(LabError, match="shift by less"):
-        multicrop(toy_network().eval(), pixels=1000)(splits.test.x)
-
-
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_cost_and_parameters_are_the_sums_of_the_members(members):
     model = toy_network().eval()
