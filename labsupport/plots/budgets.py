@@ -42,11 +42,14 @@ def budget_chart(
 
     `costs` has the columns and what they are called. Rows within all budgets are drawn in full
     color, and the one of highest `gain` among them is ringed; a slider at its right end is no
-    limit, and any other leaves out the rows whose cost is not known. `gain` is a fraction, drawn in
-    percent. Points have a color per value of `group` and are described by the columns in
-    `describe`. Raises LabError for a table that cannot be drawn so.
+    limit, and any other leaves out the rows whose cost is not known. A cost that is known of no row
+    has no slider. `gain` is a fraction, drawn in percent. Points have a color per value of `group`
+    and are described by the columns in `describe`. Raises LabError for a table that cannot be drawn
+    so.
     """
-    points, names = _points(table, costs, gain, describe, group), [*costs.values()]
+    rows = _drawable_rows(table, [*costs], gain, [*describe, group])
+    costs = {cost: name for cost, name in costs.items() if rows[cost].notna().any()}
+    points, names = _points(rows, costs, gain, describe, group), [*costs.values()]
     ends = [_slider_ends(points[f"_cost{at}"]) for at in range(len(costs))]
     best = points.nlargest(1, "_gain")["_text"].iloc[0]
     words = f"{len(points)} networks; the most accurate: {best}"
@@ -61,10 +64,9 @@ def budget_chart(
 
 
 def _points(
-    table: pd.DataFrame, costs: Mapping[str, str], gain: str, describe: Sequence[str], group: str
+    rows: pd.DataFrame, costs: Mapping[str, str], gain: str, describe: Sequence[str], group: str
 ) -> pd.DataFrame:
     """A row for each network, with all that the chart asks for: costs and fronts by number."""
-    rows = _drawable_rows(table, [*costs], gain, [*describe, group])
     fronts = [rows.index.isin(pareto_front(rows, cost, gain).index) for cost in costs]
     columns: dict[str, Any] = {f"_front{at}": front for at, front in enumerate(fronts)}
     columns |= {f"_cost{at}": rows[cost] for at, cost in enumerate(costs)}
@@ -86,11 +88,10 @@ def _drawable_rows(
     rows = table.dropna(subset=[gain]).reset_index(drop=True)
     figures = rows[[*costs]].astype(float)
     rows = rows.assign(**figures.where(np.isfinite(figures) & (figures > 0)))
-    known = [cost for cost in costs if rows[cost].notna().any()]
-    if len(known) < len(costs) or not rows[gain].between(0, 1).all():
+    if not rows[[*costs]].notna().any(axis=None) or not rows[gain].between(0, 1).all():
         raise LabError(
             f"{gain} against {', '.join(costs)} cannot be drawn",
-            f"give rows with each cost above 0, and {gain} from 0 to 1",
+            f"give rows with a cost above 0, and {gain} from 0 to 1",
         )
     return rows
 
@@ -162,7 +163,7 @@ def _plane(
     """The points, faint beyond a budget, the front of the chosen cost, and a ring for the best."""
     ticks = log_odds(accuracy_ticks(points["_gain"].min(), points["_gain"].max())).tolist()
     place = _on_axis(alt.Chart(), names).encode(
-        alt.X("_cost:Q", title=f"{', '.join(names[:-1])} or {names[-1]}: x axis, log scale")
+        alt.X("_cost:Q", title=f"{', '.join(names)}: as chosen, log scale")
         .axis(labelExpr=COST_LABEL)
         .scale(type="log", nice=False, padding=15),
         alt.Y("_height:Q", title=f"{column_title(gain)}, log-odds scale")

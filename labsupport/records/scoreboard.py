@@ -19,7 +19,6 @@ from labsupport.records.tables import read_table
 
 TEXTS = ["lab", "method", "variant", "dataset", "profile", "network", "base", "runtime", "device"]
 FIGURES = [name for name in COLUMNS if name not in TEXTS]
-IDENTITY = ["lab", "method", "network", "variant", "base", "dataset", "profile", "runtime"]
 NEEDED = ["lab", "method", "variant", "dataset", "profile", "seed", "accuracy"]
 LAB_FOLDER = re.compile(r"\d\d_\w+")
 
@@ -79,37 +78,6 @@ def gather(folder: Path, source: str, course: Path, labs: int) -> Scoreboard:
     cards = _stacked([_empty(COLUMNS), *(cards for cards, _, _ in read.values())])
     claims = _stacked([_claim_rows("", []), *(claims for _, claims, _ in read.values())])
     return Scoreboard(source, cards, claims, found, problems)
-
-
-def networks(scorecards: pd.DataFrame) -> pd.DataFrame:
-    """One row per network: means over the seeds, which are counted in `seeds`."""
-    groups = scorecards.groupby(IDENTITY, sort=False, dropna=False)
-    return (
-        groups[FIGURES]
-        .mean()
-        .assign(seed=groups.size())
-        .rename(columns={"seed": "seeds"})
-        .reset_index()
-    )
-
-
-def figures_of_base(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """For each network the figures of its base, empty where it has none.
-
-    A base is the network with that variant's name in the same lab, method, data set and profile: of
-    the same kind of network, or else the only one of that name.
-    """
-    place = ["lab", "method", "dataset", "profile"]
-    same = _found(rows, [*place, "network"], columns)
-    return same.combine_first(_found(rows, place, columns))[[*columns]]
-
-
-def _found(rows: pd.DataFrame, alike: list[str], columns: Sequence[str]) -> pd.DataFrame:
-    """The figures of the one network that is alike and has the name of the base."""
-    bases = rows[[*alike, "variant", *columns]].rename(columns={"variant": "base"})
-    bases = bases.dropna(subset="base").drop_duplicates([*alike, "base"], keep=False)
-    found = rows[[*alike, "base"]].merge(bases, "left", [*alike, "base"])
-    return found[[*columns]].set_axis(rows.index)
 
 
 def _of_lab(path: Path, labs: int) -> bool:

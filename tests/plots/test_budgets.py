@@ -73,8 +73,9 @@ def test_each_cost_has_its_front(table):
     points = pd.DataFrame(spec["datasets"][spec["data"]["name"]])
     assert len(points) == 40
     for at, cost in enumerate(COSTS):
-        drawn = set(points[points[f"_front{at}"]]["_gain"])
-        assert drawn == set(pareto_front(table, cost, "accuracy")["accuracy"])
+        drawn = points[points[f"_front{at}"]]["_gain"].sort_values()
+        expected = pareto_front(table, cost, "accuracy")["accuracy"].sort_values()
+        np.testing.assert_allclose(drawn, expected)
 
 
 def test_a_cost_that_is_not_positive_counts_as_not_known(table):
@@ -85,11 +86,17 @@ def test_a_cost_that_is_not_positive_counts_as_not_known(table):
     assert "bytes" not in points[7]["_text"]
 
 
+def test_a_cost_that_nobody_has_gets_no_slider(table):
+    spec = spec_of(table.assign(macs=math.nan))
+    assert [param["name"] for param in spec["params"]] == ["shown", "budget0"]
+    assert spec["params"][0]["bind"]["options"] == ["bytes"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda rows: rows.drop(columns="macs"), "no column macs"),
-        (lambda rows: rows.assign(macs=math.nan), "cannot be drawn"),
+        (lambda rows: rows.assign(macs=math.nan, disk_bytes=0), "cannot be drawn"),
         (lambda rows: rows.assign(accuracy=97.0), "cannot be drawn"),
         (lambda rows: rows[:0], "cannot be drawn"),
     ],

@@ -1,7 +1,5 @@
 """All labs' tables as one: what is there is gathered, what is missing or damaged is named."""
 
-import math
-
 import pandas as pd
 import pytest
 from made_claims import write_definitions
@@ -10,12 +8,7 @@ from labsupport.core.errors import LabError
 from labsupport.records.claim_table import claim_frame
 from labsupport.records.claims import Claim
 from labsupport.records.reference import REFERENCE
-from labsupport.records.scoreboard import (
-    figures_of_base,
-    networks,
-    reference_scoreboard,
-    run_scoreboard,
-)
+from labsupport.records.scoreboard import reference_scoreboard, run_scoreboard
 from labsupport.records.scorecard import COLUMNS, Scorecard, as_frame
 from labsupport.records.tables import write_table
 
@@ -131,26 +124,3 @@ def test_a_labs_own_table_may_be_missing(course):
     assert board.table("00", "speeds", ["b", "c"]).columns.tolist() == ["b", "c"]
     for number, name in (("01", "speeds"), ("07", "speeds")):
         assert board.table(number, name, ["b"]).empty
-
-
-def test_a_network_is_the_mean_of_its_seeds():
-    cards = [card("00_first", "net", seed, accuracy=0.8 + 0.1 * seed) for seed in (0, 1)]
-    cards += [card("00_first", "net", 0, "photos", accuracy=0.5)]
-    rows = networks(as_frame(cards).astype({"accuracy": float}))
-    assert rows["seeds"].tolist() == [2, 1]
-    assert rows["accuracy"].tolist() == pytest.approx([0.85, 0.5])
-
-
-def test_the_base_is_of_the_same_kind_or_the_only_one_of_that_name():
-    cards = [
-        card("00_first", "float", network="lenet5", parameters=8),
-        card("00_first", "float", network="mlp", parameters=6),
-        card("00_first", "binary", network="mlp", base="float", parameters=3),
-        card("00_first", "odd", network="other", base="float", parameters=3),
-        card("00_first", "teacher", network="lenet5", parameters=4),
-        card("00_first", "student", network="small", base="teacher", parameters=2),
-        card("01_second", "student", network="small", base="teacher", parameters=2),
-    ]
-    found = figures_of_base(networks(as_frame(cards)), ["parameters"])["parameters"]
-    empty = math.nan
-    assert found.tolist() == pytest.approx([empty, empty, 6, empty, empty, 4, empty], nan_ok=True)
