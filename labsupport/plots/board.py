@@ -24,11 +24,12 @@ def paper_and_clock(scores: pd.DataFrame, speed: str, saved: str) -> Figure:
     axis.axhline(1, color="0.5", linestyle=":")
     axis.set(xscale="log", yscale="log", xlabel="times fewer operations (log scale)")
     axis.set_ylabel("times as fast (log scale)")
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1))
+    if axis.get_legend():  # there is none without a network
+        sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def claim_grid(claims: pd.DataFrame) -> Figure:
+def verdict_grid(claims: pd.DataFrame) -> Figure:
     """A mark for each claim, a line of them for each lab; color and form say the verdict."""
     figure, axis = plt.subplots()
     numbered = claims.assign(number=claims.groupby("lab").cumcount() + 1)
@@ -41,9 +42,11 @@ def claim_grid(claims: pd.DataFrame) -> Figure:
 
 
 def beside_sources(stated: pd.DataFrame) -> Figure:
-    """A source's figure, in gray, and ours for each claim, on a logarithmic axis."""
+    """A source's figure, in gray, and ours for each claim, on a logarithmic axis; 1 is dotted."""
     figure, axis = plt.subplots(figsize=(1.2 * COLUMN[0], COLUMN[1]))
-    axis.hlines(stated["id"], stated["figure"], stated["measured"], color="0.8")
+    axis.axvline(1, color="0.5", linestyle=":")
+    for id, *ends in stated[["id", "figure", "measured"]].itertuples(index=False):
+        axis.plot(ends, [id, id], color="0.8")
     axis.scatter(stated["figure"], stated["id"], color="0.5", zorder=2, label="the source")
     axis.scatter(stated["measured"], stated["id"], color="C0", zorder=2, label="this course")
     axis.set(xscale="log", xlabel="times (log scale)")
