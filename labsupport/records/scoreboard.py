@@ -20,6 +20,7 @@ from labsupport.records.tables import read_table
 TEXTS = ["lab", "method", "variant", "dataset", "profile", "network", "base", "runtime", "device"]
 FIGURES = [name for name in COLUMNS if name not in TEXTS]
 NEEDED = ["lab", "method", "variant", "dataset", "profile", "seed", "accuracy"]
+TIME = "latency_b1_anchor_ratio_clocked"
 LAB_FOLDER = re.compile(r"\d\d_\w+")
 
 
@@ -50,11 +51,11 @@ class Scoreboard:
 
 
 def reference_scoreboard(course: Path, labs: int) -> Scoreboard:
-    """What the first `labs` labs left in the reference. Raises LabError if none left anything."""
+    """What the first `labs` labs left in the reference. Raises LabError if none was clocked."""
     board = gather(course / REFERENCE, "the reference", course, labs)
-    if board.scorecards.empty:
-        remedy = "get data/reference back, or run the labs: `labs run`"
-        raise LabError("the reference has no scorecards", remedy)
+    if board.scorecards[TIME].isna().all():
+        problem = "the reference has no scorecards with a time"
+        raise LabError(problem, "get data/reference back, or run the labs: `labs run`")
     return board
 
 
@@ -72,7 +73,7 @@ def gather(folder: Path, source: str, course: Path, labs: int) -> Scoreboard:
     """
     found = {path.name[:2]: path for path in sorted(folder.glob("*")) if _of_lab(path, labs)}
     read = {path.name: _read_lab(path, course) for path in found.values()}
-    problems = {lab: "; ".join(told) for lab, (_, _, told) in read.items() if told}
+    problems = {lab: "; ".join(faults) for lab, (_, _, faults) in read.items() if faults}
     if missing := [f"{n:02}" for n in range(labs) if f"{n:02}" not in found]:
         problems["missing"] = f"labs {', '.join(missing)}"
     cards = _stacked([_empty(COLUMNS), *(cards for cards, _, _ in read.values())])
@@ -88,14 +89,14 @@ def _read_lab(folder: Path, course: Path) -> tuple[pd.DataFrame, pd.DataFrame, l
     """A lab's scorecards, its claims, and what is wrong with them."""
     definitions = read_definitions(course / CLAIMS)
     try:
-        cards, told = _scorecards(read_table(folder / "scorecards.csv"))
+        cards, faults = _scorecards(read_table(folder / "scorecards.csv"))
     except LabError:
-        cards, told = _empty(COLUMNS), ["no readable scorecards"]
+        cards, faults = _empty(COLUMNS), ["no readable scorecards"]
     try:
         claims = lab_claims(folder / "claims.csv", folder.name, definitions, {})
     except LabError:
-        claims, told = [], [*told, "no readable claims"]
-    return cards, _claim_rows(folder.name, claims), told
+        claims, faults = [], [*faults, "no readable claims"]
+    return cards, _claim_rows(folder.name, claims), faults
 
 
 def _scorecards(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -104,9 +105,9 @@ def _scorecards(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if lacking := [name for name in NEEDED if name not in table]:
         return _empty(COLUMNS), [f"{other}, without {', '.join(lacking)}"]
     absent = len(set(COLUMNS) - set(table))
-    told = [f"{other}, {absent} columns stay empty"] if absent else []
+    faults = [f"{other}, {absent} columns stay empty"] if absent else []
     try:
-        return table.reindex(columns=COLUMNS).astype(dict.fromkeys(FIGURES, float)), told
+        return table.reindex(columns=COLUMNS).astype(dict.fromkeys(FIGURES, float)), faults
     except ValueError:
         return _empty(COLUMNS), ["its scorecards have words in place of numbers"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from labsupport.records.scoreboard import FIGURES
+from labsupport.records.scoreboard import FIGURES, TIME
 
 IDENTITY = ["lab", "method", "network", "variant", "base", "dataset", "profile", "runtime"]
 WORK = ["macs", "int8_macs", "binary_ops", "additions"]
@@ -32,9 +32,7 @@ def networks(scorecards: pd.DataFrame) -> pd.DataFrame:
     groups = scorecards.groupby(IDENTITY, sort=False, dropna=False)
     rows = groups[FIGURES].mean().assign(seed=groups.size()).reset_index()
     rows["operations"] = rows[WORK].sum(axis="columns", min_count=1)
-    return rows.rename(columns={"seed": "seeds"}).assign(
-        time=rows["latency_b1_anchor_ratio_clocked"]
-    )
+    return rows.rename(columns={"seed": "seeds"}).assign(time=rows[TIME])
 
 
 def against_base(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from labsupport.core.errors import LabError
 from labsupport.records.claim_table import claim_frame
 from labsupport.records.claims import Claim
 from labsupport.records.reference import REFERENCE
-from labsupport.records.scoreboard import reference_scoreboard, run_scoreboard
+from labsupport.records.scoreboard import TIME, reference_scoreboard, run_scoreboard
 from labsupport.records.scorecard import COLUMNS, Scorecard, as_frame
 from labsupport.records.tables import write_table
 
@@ -24,7 +24,9 @@ def course(tmp_path):
     """A course with claims of lab 01, and scorecards of labs 00 and 01 in its reference."""
     write_definitions(tmp_path, {"01_second": [CLAIM]})
     for lab in ("00_first", "01_second"):
-        cards = as_frame([card(lab, "base", accuracy=0.9), card(lab, "small", accuracy=0.8)])
+        timed = {TIME: 2.0}
+        cards = [card(lab, "base", accuracy=0.9, **timed), card(lab, "small", accuracy=0.8)]
+        cards = as_frame(cards)
         write_table(tmp_path / REFERENCE / lab / "scorecards.csv", cards)
         claims = [Claim("a.low", "It is low", 1.5)] if lab == "01_second" else []
         frame = claim_frame(claims, lab, "lab", "mnist")
@@ -100,8 +102,16 @@ def test_damaged_claims_are_named_and_the_scorecards_kept(course):
 
 def test_without_any_table_a_line_says_what_to_do(tmp_path):
     write_definitions(tmp_path, {})
-    with pytest.raises(LabError, match="no scorecards; get data/reference back, or run the labs"):
+    with pytest.raises(LabError, match="with a time; get data/reference back, or run the labs"):
         reference_scoreboard(tmp_path, 2)
+
+
+def test_a_reference_in_which_nothing_was_clocked_is_refused(course):
+    for lab in ("00_first", "01_second"):
+        table = pd.read_csv(scorecards_of(course, lab))
+        write_table(scorecards_of(course, lab), table.drop(columns=TIME))
+    with pytest.raises(LabError, match="no scorecards with a time"):
+        reference_scoreboard(course, 2)
 
 
 def test_a_run_without_scorecards_is_none(course, tmp_path):
