@@ -87,8 +87,9 @@ def interactive_front(
     Raises LabError for a table that cannot be drawn so.
     """
     rows = _drawable_rows(table, [*describe, group, cost, chosen_by, gain], cost, chosen_by, gain)
-    cost, gain, chosen_by, group = map(_title, (cost, gain, chosen_by, group))
-    texts = rows.map(_text).assign(**{name: rows[name].map(percent) for name in (chosen_by, gain)})
+    cost, gain, chosen_by, group = map(column_title, (cost, gain, chosen_by, group))
+    shares = {name: rows[name].map(percent) for name in (chosen_by, gain)}
+    texts = rows.map(cell_text).assign(**shares)
     points = texts.assign(
         _cost=rows[cost],
         _height=log_odds(rows[gain]),
@@ -166,12 +167,14 @@ def _drawable_rows(
             f"give rows with {cost} above 0, and {' and '.join(fractions)} from 0 to 1",
         )
     rows = table.loc[figures.index, list(dict.fromkeys(columns))].assign(**figures)
-    return rows.reset_index(drop=True).rename(columns=_title)
+    return rows.reset_index(drop=True).rename(columns=column_title)
 
 
-def _title(column: str) -> str:
+def column_title(column: str) -> str:
+    """A column's name as a title."""
     return re.sub(r"[_.:\\\[\]]+", " ", column)  # what has a meaning in Altair's names
 
 
-def _text(value: Any) -> str:  # noqa: ANN401
+def cell_text(value: Any) -> str:  # noqa: ANN401
+    """A cell of a table as a reader wants it; nothing for a number that is not known."""
     return number(float(value)) if isinstance(value, Real) else str(value)

@@ -83,14 +83,18 @@ def read_claims(out: Path, course: Path) -> dict[str, list[Claim]]:
         return {}
     definitions = read_definitions(course / CLAIMS)
     return {
-        lab: _claims(path, lab, definitions, reference_figures(course, lab))
+        lab: lab_claims(path, lab, definitions, reference_figures(course, lab))
         for lab, path in paths.items()
     }
 
 
-def _claims(
+def lab_claims(
     path: Path, lab: str, definitions: ClaimDefinitions, reference: dict[str, float]
 ) -> list[Claim]:
+    """The claims of one lab's table, as `read_claims` reads them, beside reference figures by id.
+
+    Raises LabError for a damaged table.
+    """
     of_lab = definitions.of(lab)
     try:
         rows = read_table(path)[COLUMNS].to_dict("records")
