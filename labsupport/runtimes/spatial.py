@@ -9,11 +9,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.optimization import fuse
 
 from labsupport.core.errors import LabError
 from labsupport.data import Split
 from labsupport.methods.spatial import SpatialLayer, SpatialNetwork, savings, spatialize
 from labsupport.methods.spatial.folding import Source, folded, source_of
+from labsupport.network.replacing import replaced
 from labsupport.network.tracing import called, shape_of, trace
 from labsupport.runtimes.masked import MaskedConvolution
 from labsupport.runtimes.runtime import Runtime, Torch
@@ -63,10 +65,10 @@ def as_kernels(network: SpatialNetwork, input_shape: tuple[int, ...]) -> KernelN
 
 
 @dataclass(frozen=True)
-class LayerPair:
-    """A layer by itself, its batch norms folded in: by torch, and as a kernel.
+class KernelPair:
+    """A layer by itself, its batch norms folded in, or a network: by torch, and as kernels.
 
-    `x` is what it gets, and `saved` the share of its MACs that its mask saves there.
+    `x` is what it gets, and `saved` the share of its convolutions' MACs that masks save there.
     """
 
     name: str
@@ -86,14 +88,17 @@ class LayerPair:
         return {"layer": self.name, "saved": self.saved}
 
 
-def layer_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[LayerPair]:
-    """The enabled layers on what they get for some images, to be clocked.
+def kernel_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[KernelPair]:
+    """The enabled layers on what they get for some images, then all of the network, as `all`.
 
-    Those whose map has another one added are left out. Raises LabError as `as_kernels` does.
+    They are to be clocked: batch norms behind convolutions are folded in on both sides. Layers
+    whose map has another one added are left out; without an enabled layer there is nothing. Raises
+    LabError as `as_kernels` does.
     """
     network.check_convolutions()
     body = trace(copy.deepcopy(network.body).cpu().eval(), tuple(x.shape[1:]))
-    for call in [node for node in body.graph.nodes if _is_enabled(called(body, node))]:
+    calls = [node for node in body.graph.nodes if _is_enabled(called(body, node))]
+    for call in calls:
         layer = cast(SpatialLayer, called(body, call))
         source = source_of(body, call.all_input_nodes[0], layer.name)
         if source is not None and source.added is None:
@@ -102,7 +107,23 @@ def layer_pairs(network: SpatialNetwork, x: Tensor) -> Iterator[LayerPair]:
             masked = spatialize(plain, tuple(given.shape[1:]), layer.mask)
             saved = savings(masked, Split(given, torch.zeros(len(x)))).of_convolutions
             kernel = as_kernels(masked, tuple(given.shape[1:]))
-            yield LayerPair(layer.name, plain, kernel, given, saved)
+            yield KernelPair(layer.name, plain, kernel, given, saved)
+    if calls:
+        saved = savings(network, Split(x, torch.zeros(len(x)))).of_convolutions
+        kernels = as_kernels(network, tuple(x.shape[1:]))
+        kernels.body = _fused(kernels.body)
+        yield KernelPair("all", _fused(_plain(body)), kernels, x, saved)
+
+
+def _plain(body: fx.GraphModule) -> fx.GraphModule:
+    """The network that a spatial one was made of."""
+    layers = [module for module in body.modules() if isinstance(module, SpatialLayer)]
+    return cast(fx.GraphModule, replaced(body, {layer: nn.Identity() for layer in layers}))
+
+
+def _fused(body: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose convolutions do the work of the batch norms right behind them."""
+    return cast(fx.GraphModule, fuse(body, no_trace=True))
 
 
 def _with_norms(convolution: nn.Conv2d, source: Source) -> nn.Conv2d:

@@ -9,13 +9,13 @@ from torch import nn
 
 from labsupport.core.errors import LabError
 from labsupport.measure.latency import clock
-from labsupport.methods.spatial import Granularity, spatialize
+from labsupport.methods.spatial import Granularity, disabled, spatialize
 from labsupport.network.cost import mean_cost
 from labsupport.network.fingerprint import fingerprint
 from labsupport.network.storage import load, save
 from labsupport.runtimes.masked import MaskedConvolution
 from labsupport.runtimes.runtime import runtime_of
-from labsupport.runtimes.spatial import as_kernels, layer_pairs
+from labsupport.runtimes.spatial import as_kernels, kernel_pairs
 
 
 def masked(model, granularity=Granularity.FILTER, p=2):
@@ -58,13 +58,18 @@ def test_a_layer_by_itself_gets_and_gives_what_it_does_in_the_network():
     for name, layer in network.layers.items():
         layer.register_forward_hook(lambda _, given, out, name=name: seen.update({name: out}))
     network(x)
-    pairs = {pair.name: pair for pair in layer_pairs(network, x)}
+    expected = dict(seen)
+    pairs = {pair.name: pair for pair in kernel_pairs(network, x)}
+    whole = pairs.pop("all")
     assert list(pairs) == ["blocks.0.conv1", "blocks.1.conv1"]  # to the others a map is added
     for name, pair in pairs.items():
-        torch.testing.assert_close(pair.kernel(pair.x), seen[name])
-        kept = (seen[name] != 0).double()
-        torch.testing.assert_close(pair.torch(pair.x) * kept, seen[name])
+        torch.testing.assert_close(pair.kernel(pair.x), expected[name])
+        kept = (expected[name] != 0).double()
+        torch.testing.assert_close(pair.torch(pair.x) * kept, expected[name])
         assert 0 < pair.saved < 1
+    torch.testing.assert_close(whole.kernel(x), network(x))
+    with disabled(network):
+        torch.testing.assert_close(whole.torch(x), network(x))
 
 
 def test_disabled_layers_stay_with_torch():

@@ -12,7 +12,7 @@ from labsupport.methods.spatial.harm import Effects, effects
 from labsupport.methods.spatial.layer import SpatialLayer
 from labsupport.methods.spatial.masks import Granularity, Mask, Ofmap
 from labsupport.methods.spatial.network import SpatialNetwork, disabled, spatialize
-from labsupport.methods.spatial.on_test import beside_greedy, front_on_test, on_test
+from labsupport.methods.spatial.on_test import beside_greedy, front_on_test, fronts_on_test, on_test
 from labsupport.methods.spatial.patterns import (
     count_ones,
     decode,
@@ -22,6 +22,7 @@ from labsupport.methods.spatial.patterns import (
     patch_grid,
     patterns,
 )
+from labsupport.methods.spatial.random_masks import RandomMasks
 from labsupport.methods.spatial.retraining import (
     Alternation,
     alternate,
@@ -32,7 +33,7 @@ from labsupport.methods.spatial.snapea_layer import SnapeaLayer
 from labsupport.methods.spatial.snapea_network import SnapeaNetwork, snapea
 from labsupport.methods.spatial.speculation import Speculation, speculate
 from labsupport.methods.spatial.stacked import stacked_savings
-from labsupport.methods.spatial.statistics import Judgment, Savings, judge, savings
+from labsupport.methods.spatial.statistics import Judgment, Savings, judge, savings, zero_share
 from labsupport.methods.spatial.trials import Found, Trial
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Mask",
     "Ofmap",
     "PatchCodes",
+    "RandomMasks",
     "Savings",
     "Site",
     "SnapeaLayer",
@@ -66,6 +68,7 @@ __all__ = [
     "fast_search",
     "first_passes",
     "front_on_test",
+    "fronts_on_test",
     "greedy_search",
     "judge",
     "on_test",
@@ -79,4 +82,5 @@ __all__ = [
     "spatialize",
     "speculate",
     "stacked_savings",
+    "zero_share",
 ]

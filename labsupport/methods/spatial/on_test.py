@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,14 +23,16 @@ def on_test(
     """What the masks in force save and lose on a split, from an accuracy before.
 
     By default that is the network's own without masks. saved is a share of the convolutions' MACs,
-    macs are all that are left, points_lost are percent of the images. Raises LabError for a split
-    without images.
+    and so is `always`, the part of it whose patterns look at nothing, since their ones lie beyond a
+    ragged edge; macs are all that are left, points_lost are percent of the images. Raises LabError
+    for a split without images.
     """
     found = judge(network, test)
     before = _plain_accuracy(network, test) if before is None else before
     convolutions, everything = plain_macs(network, next(test.batches(1))[0].shape[1:])
     return {
         "saved": found.saved,
+        "always": _always_saved(network) / convolutions,
         "points_lost": 100 * (before - found.accuracy),
         "accuracy": found.accuracy,
         "macs": everything - found.saved * convolutions,
@@ -44,19 +46,20 @@ def beside_greedy(
     granularity: Granularity,
     *,
     p: int = 2,
+    gt: int = 10,
     tries: int = 10,
 ) -> dict[str, object]:
-    """What `greedy_search` and `fast_search` find on the same images, and their passes.
+    """What `greedy_search`, of blocks of `gt`, and `fast_search` find on the same images, in passes.
 
     Shares are of the convolutions' MACs, those without a spatial layer too. Raises LabError as both
     do.
     """
     macs = plain_macs(network, next(split.batches(1))[0].shape[1:])[0]
     found = {
-        "greedy": greedy_search(network, split, eps, granularity, p=p),
+        "greedy": greedy_search(network, split, eps, granularity, p=p, gt=gt),
         "fast": fast_search(network, split, eps, granularity, p=p, tries=tries),
     }
-    row: dict[str, object] = {"mode": granularity.name.lower(), "layers": len(network.layers)}
+    row: dict[str, object] = {"mode": granularity.name.lower(), "layers": len(network.layers), "gt": gt}
     row["eps_points"] = 100 * eps
     for name, one in found.items():
         row[f"{name}_saved"] = one.trial.saved_macs / macs
@@ -98,6 +101,36 @@ def front_on_test(
         for name, eps in values.items()
     ]
     return {name: found[eps].network for name, eps in values.items()}, pd.DataFrame(rows)
+
+
+def fronts_on_test(
+    networks: Mapping[int, SpatialNetwork],
+    setups: Iterable[tuple[Granularity, int]],
+    tuned: Batched,
+    test: Batched,
+    epsilons: Mapping[Granularity, Mapping[str, float | None]],
+    **search: Any,  # noqa: ANN401 - what else `fast_front` takes
+) -> tuple[dict[tuple[Granularity, int], dict[str, SpatialNetwork]], pd.DataFrame]:
+    """`front_on_test` for several granularities and sides of patches, and one table of all.
+
+    `networks` have a side's masks to start from; rows of mode own say what these do on `test`.
+    """
+    setups = list(setups)
+    sides = dict.fromkeys(p for _, p in setups)
+    own = [{"mode": "own", "p": p, "eps": "own"} | on_test(networks[p], test) for p in sides]
+    masks, tables = {}, [pd.DataFrame(own)]
+    for mode, p in setups:
+        given = networks[p], tuned, test, epsilons[mode], mode
+        masks[mode, p], table = front_on_test(*given, p=p, **search)
+        tables.append(table)
+    return masks, pd.concat(tables, ignore_index=True)
+
+
+def _always_saved(network: SpatialNetwork) -> int:
+    """MACs of an image that are saved whatever the image shows."""
+    layers = [layer for layer in network.layers.values() if layer.enabled]
+    blind = [~layer.kept(layer.computed.new_ones(1, *layer.ofmap)) for layer in layers]
+    return sum(int(b.sum()) * layer.macs for b, layer in zip(blind, layers, strict=True))
 
 
 def _own_loss(network: SpatialNetwork, split: Batched) -> float:

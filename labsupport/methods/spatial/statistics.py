@@ -70,6 +70,17 @@ def savings(network: SpatialNetwork, split: Batched, batch_size: int = 250) -> S
     return Savings(pd.DataFrame(rows), *plain_macs(network, shape))
 
 
+def zero_share(network: SpatialNetwork, split: Batched) -> float:
+    """The share of zeros in the maps of the spatial layers, without masks.
+
+    Each map is weighed by the MACs that its values take. Raises LabError for a split without
+    images.
+    """
+    with disabled(network):
+        layers = savings(network, split).layers
+    return float((layers["zero"] * layers["macs"]).sum() / layers["macs"].sum())
+
+
 @dataclass(frozen=True)
 class Judgment:
     """What masks save, a share of the convolutions' MACs, and the accuracy that they leave."""

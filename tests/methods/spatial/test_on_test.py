@@ -11,8 +11,10 @@ from labsupport.methods.spatial import (
     fast_front,
     fast_search,
     front_on_test,
+    fronts_on_test,
     greedy_search,
     judge,
+    on_test,
     savings,
     spatialize,
 )
@@ -48,17 +50,36 @@ def test_a_row_for_each_eps_says_what_the_search_saw_and_what_others_show():
         assert row.saved_in_search == pytest.approx(in_search)
 
 
+def test_several_fronts_stand_in_one_table_below_the_own_masks():
+    network = spatialize(made(Residual), SHAPE)
+    tuned, test = own_answers(network, 3), own_answers(network, 4)
+    modes = {Granularity.FILTER: {"wide": 0.2}, Granularity.LAYER: {"none": 0.0, "wide": 0.2}}
+    setups = [(mode, 2) for mode in modes]
+    masks, table = fronts_on_test({2: network}, setups, tuned, test, modes, tries=3)
+    assert table[["mode", "eps"]].to_numpy().tolist() == [
+        *(["own", "own"], ["filter", "wide"]),
+        *(["layer", "none"], ["layer", "wide"]),
+    ]
+    assert table["saved"][0] == pytest.approx(on_test(network, test)["saved"])
+    for mode, eps in modes.items():
+        found, alone = front_on_test(network, tuned, test, eps, mode, tries=3)
+        rows = table[table["mode"] == mode.name.lower()]
+        assert rows["saved"].tolist() == pytest.approx(alone["saved"].tolist())
+        for name, one in found.items():
+            assert judge(masks[mode, 2][name], test) == judge(one, test)
+
+
 def test_both_searches_stand_side_by_side():
     network = spatialize(made(Residual), SHAPE, convolutions=["blocks.0.conv1"])
-    split, mode = own_answers(network, 3), Granularity.FILTER
-    row = beside_greedy(network, split, 0.1, mode, tries=3)
+    split, mode = own_answers(network, 3), Granularity.PATCH
+    row = beside_greedy(network, split, 0.1, mode, gt=2, tries=3)
     greedy, fast = (
-        greedy_search(network, split, 0.1, mode),
+        greedy_search(network, split, 0.1, mode, gt=2),
         fast_search(network, split, 0.1, mode, tries=3),
     )
     macs = savings(network, split).convolution_macs
     assert row == {
-        "mode": "filter", "layers": 1, "eps_points": 10,
+        "mode": "patch", "layers": 1, "gt": 2, "eps_points": 10,
         "greedy_saved": greedy.trial.saved_macs / macs, "greedy_passes": len(greedy.passes),
         "fast_saved": fast.trial.saved_macs / macs, "fast_passes": len(fast.passes),
     }  # fmt: skip

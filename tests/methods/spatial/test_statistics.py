@@ -4,7 +4,7 @@ from made_spatial import SHAPE, Residual, by_hand, chain, images, made, mask_by_
 from torch.nn import functional as F
 
 from labsupport.core.errors import LabError
-from labsupport.methods.spatial import Granularity, judge, savings, spatialize
+from labsupport.methods.spatial import Granularity, judge, savings, spatialize, zero_share
 from labsupport.network.cost import cost, mean_cost
 from labsupport.training import predict
 
@@ -52,6 +52,17 @@ def test_disabled_layers_save_nothing_and_later_ones_see_what_is_left():
     assert second["saved_macs"][0] == second["wrong"][0] == 0
     assert second["zero"][0] == both["zero"][0] > 0
     assert second["saved_macs"][1] != both["saved_macs"][1]
+
+
+@torch.no_grad()
+def test_zeros_count_by_the_macs_of_their_maps_and_masks_do_not_matter():
+    model, split = made(chain), images()
+    network = spatialize(model, SHAPE)
+    maps = [model[:2](split.x), model[:6](split.x)]
+    layers = savings(network, split).layers
+    weights = layers["macs"] / layers["macs"].sum()
+    zeros = [(one == 0).double().mean().item() for one in maps]
+    assert zero_share(network, split) == pytest.approx(sum(weights * zeros))
 
 
 def test_looking_leaves_the_network_as_it_was():
