@@ -22,7 +22,6 @@ from labsupport.methods.spatial.patterns import (
     patch_grid,
     patterns,
 )
-from labsupport.methods.spatial.random_masks import RandomMasks
 from labsupport.methods.spatial.retraining import (
     Alternation,
     alternate,
@@ -45,7 +44,6 @@ __all__ = [
     "Mask",
     "Ofmap",
     "PatchCodes",
-    "RandomMasks",
     "Savings",
     "Site",
     "SnapeaLayer",

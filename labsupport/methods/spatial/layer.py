@@ -81,7 +81,18 @@ class SpatialLayer(nn.Module):
         if x.shape[1:] != self.ofmap:
             problem = f"{self.name} gives an ofmap of {tuple(x.shape[1:])}, not {self.ofmap}"
             raise LabError(problem, "give images of the size that the masks were made for")
-        return kept(x, self.computed, self.p)
+        _, height, width = self.ofmap
+        lives = self._lives(x)
+        side_by_side = lives[..., :, None, :, None].expand(*lives.shape[:-1], self.p, -1, self.p)
+        spread = side_by_side.reshape(len(x), -1, self.p * lives.shape[2], self.p * lives.shape[3])
+        return self.computed | spread[..., :height, :width]
+
+    def _lives(self, x: Tensor) -> Tensor:
+        """Which patches have a computed position that is not zero, bool (N, C, rows, columns).
+
+        By strides, which is three times as fast as pooling.
+        """
+        return _any((_any(((x != 0) & self.computed).mT, self.p)).mT, self.p)
 
     def forward_cost(self, x: Tensor, output: Tensor) -> Cost:
         """What the convolutions need not compute, with a minus sign: MACs and their biases."""
@@ -89,7 +100,7 @@ class SpatialLayer(nn.Module):
             return Cost()
         others = (~self.computed).to(x.dtype)[None]
         of_patches = avg_pool2d(others, self.p, ceil_mode=True, divisor_override=1)
-        predicted = int((of_patches[0].long() * (~_lives(x, self.computed, self.p)).sum(0)).sum())
+        predicted = int((of_patches[0].long() * (~self._lives(x)).sum(0)).sum())
         biases = sum(layer.bias is not None for layer in self.convolutions)
         return Cost(fp_macs=-predicted * self.macs, additions=-predicted * biases)
 
@@ -99,26 +110,6 @@ class SpatialLayer(nn.Module):
         per = granularity.name.lower() if granularity else "?"
         state = "" if self.enabled else ", disabled"
         return f"{' + '.join(self.names)}, {self.p} x {self.p} per {per}{state}"
-
-
-def kept(maps: Tensor, computed: Tensor, p: int) -> Tensor:
-    """What is not predicted to be zero in maps (N, C, H, W), bool, where `computed` always is.
-
-    `computed` is bool (C, H, W), of patches of p x p.
-    """
-    height, width = maps.shape[2:]
-    lives = _lives(maps, computed, p)
-    side_by_side = lives[..., :, None, :, None].expand(*lives.shape[:-1], p, -1, p)
-    spread = side_by_side.reshape(len(maps), -1, p * lives.shape[2], p * lives.shape[3])
-    return computed | spread[..., :height, :width]
-
-
-def _lives(maps: Tensor, computed: Tensor, p: int) -> Tensor:
-    """Which patches have a computed position that is not zero, bool (N, C, rows, columns).
-
-    By strides, which is three times as fast as pooling.
-    """
-    return _any((_any(((maps != 0) & computed).mT, p)).mT, p)
 
 
 def _any(maps: Tensor, p: int) -> Tensor:
