@@ -40,4 +40,4 @@ def clock_pairs(pairs: Iterable[Pair], rounds: int = 7) -> pd.DataFrame:
         base, other = pair.both
         ratio = clock_stream(pair.both, pair.x, rounds=rounds).ratio(base, other)
         rows.append({**pair.about, **ratio.columns("speedup")})
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=SPEEDUP)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=SPEEDUP, dtype=float)

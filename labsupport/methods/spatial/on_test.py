@@ -49,18 +49,18 @@ def beside_greedy(
     gt: int = 10,
     tries: int = 10,
 ) -> dict[str, object]:
-    """What `greedy_search`, of blocks of `gt`, and `fast_search` find on the same images, in passes.
+    """What `greedy_search` and `fast_search` find on the same images, and their passes.
 
-    Shares are of the convolutions' MACs, those without a spatial layer too. Raises LabError as both
-    do.
+    `gt` is the greedy one's. Shares are of the convolutions' MACs, those without a spatial layer
+    too. Raises LabError as both do.
     """
     macs = plain_macs(network, next(split.batches(1))[0].shape[1:])[0]
     found = {
         "greedy": greedy_search(network, split, eps, granularity, p=p, gt=gt),
         "fast": fast_search(network, split, eps, granularity, p=p, tries=tries),
     }
-    row: dict[str, object] = {"mode": granularity.name.lower(), "layers": len(network.layers), "gt": gt}
-    row["eps_points"] = 100 * eps
+    row: dict[str, object] = {"mode": granularity.name.lower(), "layers": len(network.layers)}
+    row |= {"gt": gt, "eps_points": 100 * eps}
     for name, one in found.items():
         row[f"{name}_saved"] = one.trial.saved_macs / macs
         row[f"{name}_passes"] = len(one.passes)
