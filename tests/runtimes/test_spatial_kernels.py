@@ -68,6 +68,8 @@ def test_a_layer_by_itself_gets_and_gives_what_it_does_in_the_network():
         torch.testing.assert_close(pair.torch(pair.x) * kept, expected[name])
         assert 0 < pair.saved < 1
     torch.testing.assert_close(whole.kernel(x), network(x))
+    for way in whole.both.values():
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in way.modules())
     with disabled(network):
         torch.testing.assert_close(whole.torch(x), network(x))
 

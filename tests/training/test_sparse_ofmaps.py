@@ -8,7 +8,7 @@ from torch import nn
 from labsupport.core.errors import LabError
 from labsupport.data import Batch
 from labsupport.training import CrossEntropy, SparseOfmaps
-from labsupport.training.sparse_ofmaps import hoyer
+from labsupport.training.sparse_ofmaps import hoyer, norms
 
 
 @pytest.fixture
@@ -38,6 +38,30 @@ def test_the_measure_is_less_for_unequal_values_and_none_for_zeros():
     assert zeros.grad.eq(0).all()
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_patches_are_measured_by_their_norms(side):
+    maps = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    rows, columns = -(-5 // side), -(-7 // side)
+    found = norms(maps, side)
+    assert found.shape == (2, 3, rows, columns)
+    for i in range(rows):
+        for j in range(columns):
+            patch = maps[..., i * side : (i + 1) * side, j * side : (j + 1) * side]
+            torch.testing.assert_close(found[..., i, j], patch.square().sum((-1, -2)).sqrt())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_patches_without_values_have_a_measure_and_no_gradient(dtype):
+    maps = torch.zeros(2, 1, 6, 6, dtype=dtype)
+    maps[0, 0, :2, :2] = 1
+    measure = hoyer(norms(maps.requires_grad_(), 2))
+    assert measure.dtype == torch.float32
+    assert measure.item() == pytest.approx(1 / 18)
+    measure.backward()
+    assert maps.grad[1].eq(0).all()
+    assert maps.grad.isfinite().all()
+
+
 def test_the_measure_of_all_maps_is_added_to_the_loss(network, batch):
     maps = [network[:2](batch.x).detach(), network[:5](batch.x).detach()]
     plain = CrossEntropy()(network.eval(), batch)
@@ -53,10 +77,13 @@ def test_values_are_lost_in_training_alone_and_no_hook_stays(network, batch):
     assert torch.equal(network(batch.x), network.eval()(batch.x))
 
 
-@pytest.mark.parametrize(("weight", "dropout"), [(-1, 0), (float("nan"), 0), (1, 1), (1, -0.1)])
-def test_weights_and_dropouts_that_cannot_be_are_refused(weight, dropout):
-    with pytest.raises(LabError, match=r"sparsity|dropout"):
-        SparseOfmaps(weight, dropout)
+@pytest.mark.parametrize(
+    ("weight", "dropout", "side"),
+    [(-1, 0, 1), (float("nan"), 0, 1), (1, 1, 1), (1, -0.1, 1), (1, 0, 0)],
+)
+def test_weights_dropouts_and_sides_that_cannot_be_are_refused(weight, dropout, side):
+    with pytest.raises(LabError, match=r"sparsity|dropout|side"):
+        SparseOfmaps(weight, dropout, side)
 
 
 def test_a_network_whose_relus_give_no_maps_is_refused(batch):

@@ -2,10 +2,12 @@
 
 import pytest
 from made_spatial import SHAPE, Residual, images, made
+from torch import nn
 
 from labsupport.data import Split
 from labsupport.methods.spatial import (
     Granularity,
+    Mask,
     beside_greedy,
     disabled,
     fast_front,
@@ -67,6 +69,18 @@ def test_several_fronts_stand_in_one_table_below_the_own_masks():
         assert rows["saved"].tolist() == pytest.approx(alone["saved"].tolist())
         for name, one in found.items():
             assert judge(masks[mode, 2][name], test) == judge(one, test)
+
+
+def test_what_is_saved_without_a_look_is_counted_apart():
+    model = nn.Sequential(nn.Conv2d(SHAPE[0], 2, 3, padding=1), nn.ReLU(), nn.Flatten())
+    model.append(nn.Linear(2 * SHAPE[1] * SHAPE[2], 4))
+    corner = spatialize(model.double(), SHAPE, Mask.uniform(3, 2**8))  # ones at the bottom right
+    height, width = SHAPE[1:]
+    blind = height * width - (height - height % 3) * (width - width % 3)
+    judged = on_test(corner, images(6, 1))
+    assert judged["always"] == pytest.approx(blind / (height * width))
+    assert judged["always"] <= judged["saved"]
+    assert on_test(spatialize(model, SHAPE, Mask.uniform(2, 1)), images(6, 1))["always"] == 0
 
 
 def test_both_searches_stand_side_by_side():
