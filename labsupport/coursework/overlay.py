@@ -56,7 +56,8 @@ def _check_name(path: Path, names: list[str]) -> None:
 def _text_above(lab: NotebookNode, place: int, path: Path) -> NotebookNode:
     if place == 0 or lab.cells[place - 1].cell_type != "markdown":
         raise LabError(f"{path}: there is no text above this cell", "give the name of the answer")
-    return lab.cells[place - 1]
+    above: NotebookNode = lab.cells[place - 1]
+    return above
 
 
 def _text(path: Path) -> str:

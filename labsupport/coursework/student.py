@@ -52,4 +52,5 @@ def _tidy(cell: NotebookNode) -> None:
 
 
 def _only(metadata: NotebookNode, names: tuple[str, ...]) -> NotebookNode:
-    return NotebookNode({name: metadata[name] for name in names if name in metadata})
+    kept = {name: metadata[name] for name in names if name in metadata}
+    return NotebookNode(kept)  # type: ignore[no-untyped-call]
