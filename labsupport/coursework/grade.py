@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,7 +64,8 @@ class Grader:
         """
         lab = deepcopy(self.lab)
         lab.cells = needed_cells(list(code_cells(lab.cells)))
-        marks = self._marks(lab, keep=True)
+        whole = replace(self.limits, cell_seconds=self.limits.seconds)  # it trains, others do not
+        marks = self._marks(lab, whole, keep=True)
         for mark in marks:
             if mark.points < mark.exercise.points:
                 told = "; ".join(mark.problems) or "see its check"
@@ -76,21 +77,21 @@ class Grader:
         try:
             handed_in = read_submission(submission.path)
             notebook = with_answers(self.lab, handed_in)
-            marks = self._marks(notebook)
+            marks = self._marks(notebook, self.limits)
             guesses = guesses_of(self.lab, handed_in)
         except Exception as error:  # nothing that a submission holds may stop the others
             problem = str(error) if isinstance(error, LabError) else summarize(error)
             return Graded(submission.student, problem=problem)
         return Graded(submission.student, marks, guesses, notebook)
 
-    def _marks(self, notebook: NotebookNode, keep: bool = False) -> list[Mark]:
+    def _marks(self, notebook: NotebookNode, limits: Limits, keep: bool = False) -> list[Mark]:
         """Execute in a folder of its own, with a copy of the lab's trained networks."""
         with TemporaryDirectory(prefix="labs-grade-", ignore_cleanup_errors=True) as name:
             folder = Path(name) / "notebooks"
             folder.mkdir()
             if self.runs.exists():
                 shutil.copytree(self.runs, Path(name) / RUNS)
-            LimitedRun(cleared(notebook), folder, self.limits, self.mark)()
+            LimitedRun(cleared(notebook), folder, limits, self.mark)()
             if keep and (Path(name) / RUNS).exists():
                 shutil.move(Path(name) / RUNS, self.runs)
         return marks_of(self.lab, notebook, self._shown)

@@ -114,8 +114,9 @@ class LimitedRun:
     def _left(self, cell: NotebookNode, index: int, reply: Mapping[str, Any]) -> None:
         """Note that a cell ended, with an error that its outputs lack: a time-out, or sys.exit."""
         self._ended.add(index)
-        if reply["status"] != "ok" and not errors_of(cell):
-            add_error(cell, reply.get("ename", "Aborted"), reply.get("evalue", ""))
+        name = reply.get("ename", "Aborted")
+        if reply["status"] != "ok" and name not in [error.ename for error in errors_of(cell)]:
+            add_error(cell, name, reply.get("evalue", ""))
 
 
 def errors_of(cell: NotebookNode) -> list[NotebookNode]:

@@ -65,7 +65,7 @@ def _points(check: NotebookNode) -> float:
 
 def _problem(cell: NotebookNode, shown: str) -> str:
     """What went wrong in a cell, in one line; a hidden check does not tell what it asks."""
-    error = errors_of(cell)[0]
+    error = errors_of(cell)[-1]  # a time-out stands after the interrupt that it caused
     text = COLORS.sub("", "\n".join(error.traceback))
     lines = [line.strip() for line in ARROW.findall(text)]
     if is_check(cell) and lines and lines[0] not in shown:

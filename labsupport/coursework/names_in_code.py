@@ -63,8 +63,9 @@ def _block(node: ast.For | ast.With) -> Statement:
     heads, targets = _head(node)
     first = _stored(targets)
     body = [_statement(part) for part in [*node.body, *getattr(node, "orelse", [])]]
-    reads = (reads_before(body) - first) | _reads(heads)
-    gives = first.union(*(part.gives for part in body))
+    changed = set().union(*map(_changed, [*heads, *targets]))
+    reads = (reads_before(body) - first) | _reads(heads) | changed
+    gives = first.union(changed, *(part.gives for part in body))
     return Statement(frozenset(reads), frozenset(gives), frozenset(first))
 
 
@@ -79,8 +80,8 @@ def _global_reads(table: symtable.SymbolTable) -> set[str]:
     return {symbol.get_name() for symbol in own}.union(*map(_global_reads, table.get_children()))
 
 
-def _changed(node: ast.stmt) -> set[str]:
-    """Names whose content a statement changes in place."""
+def _changed(node: ast.AST) -> set[str]:
+    """Names whose content a piece of code changes in place."""
     places: list[ast.expr] = []
     for part in ast.walk(node):
         if isinstance(part, ast.Subscript | ast.Attribute) and not isinstance(part.ctx, ast.Load):

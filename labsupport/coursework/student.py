@@ -33,7 +33,7 @@ def student_version(lab: NotebookNode) -> NotebookNode:
     try:
         for step in (*STEPS, *STEPS_OF_CHECKING):
             notebook, _ = step().preprocess(notebook, {})
-    except (RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # nbgrader has no kind of its own for what it refuses
         remedy = "see the BEGIN and END lines of its solutions and hidden tests"
         raise LabError(f"nbgrader refuses the lab: {summarize(error)}", remedy) from error
     for cell in notebook.cells:
