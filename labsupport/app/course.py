@@ -32,11 +32,10 @@ def release(
     """Write student versions of labs, without answers, and a ZIP of each."""
     with reported(WRONG_CALL):
         found = the_course(notebooks, overlay)
+        chosen = found.select(labs or [])
     with reported(FAILED):
-        from labsupport.coursework.course import release as hand_out
-
-        for released in hand_out(found, labs or [], to):
-            typer.echo(released.archive)
+        for notebook in chosen:
+            typer.echo(found.release(notebook, to).archive)
 
 
 @course.command()

@@ -7,6 +7,7 @@ from copy import deepcopy
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from labsupport.core.errors import LabError
 from labsupport.coursework.exercises import code_cells, grade_id, is_answer
 from labsupport.coursework.needed import needed_cells
 
@@ -19,8 +20,11 @@ def with_answers(lab: NotebookNode, submission: NotebookNode) -> NotebookNode:
 
     So a check that was changed or deleted stands as it was, and a cell of the lab that was
     changed does not count. Of the cells that a student added, those an answer reads go along.
+    Raises LabError for a notebook without any of the lab's answer cells.
     """
     answers = _answers_of(lab, submission)
+    if not answers:
+        raise LabError("no answer cell of this lab is in the notebook", "ask for the right one")
     cells: list[NotebookNode] = []
     for cell in code_cells(lab.cells):
         cells += _answered(cell, answers) if is_answer(cell) else [deepcopy(cell)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +40,15 @@ class Course:
         check_overlay(self.overlay, catalog)
         return catalog
 
+    def select(self, labs: Sequence[str]) -> list[Path]:
+        """The notebooks of labs by name or number, of all if none is named. Raises LabError."""
+        catalog = self.catalog()
+        names = [find_lab(catalog, lab) for lab in labs] or list(catalog)
+        return [catalog[name].path for name in names]
 
-def release(course: Course, labs: Sequence[str], folder: Path) -> Iterator[Release]:
-    """Hand out labs by name or number, all if none is named, each as soon as it is written.
-
-    Raises LabError as `release_lab`, and for an unknown lab before anything is written.
-    """
-    catalog = course.catalog()
-    for name in [find_lab(catalog, lab) for lab in labs] or list(catalog):
-        yield release_lab(catalog[name].path, folder, course.root, course.overlay)
+    def release(self, notebook: Path, folder: Path) -> Release:
+        """Hand out a lab. Raises LabError as `release_lab`."""
+        return release_lab(notebook, folder, self.root, self.overlay)
 
 
 @dataclass(frozen=True)

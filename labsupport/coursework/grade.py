@@ -70,7 +70,7 @@ class Grader:
             if mark.points < mark.exercise.points:
                 told = "; ".join(mark.problems) or "see its check"
                 problem = f"the lab's own solution of {mark.exercise.name} fails: {told}"
-                raise LabError(problem, "correct the lab or the overlay, or allow more time")
+                raise LabError(problem, "correct the lab or the overlay, or allow more --seconds")
 
     def __call__(self, submission: Submission) -> Graded:
         """Grade one submission. Whatever is wrong with it stands in the result."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import DEVNULL
 from threading import Event
 from typing import Any
 
@@ -21,7 +22,7 @@ from traitlets.config import Config
 from labsupport.core.errors import summarize
 from labsupport.coursework.exercises import code_cells
 from labsupport.coursework.processes import MARK, Limits, kill_marked, watch
-from labsupport.runs.execute import QUIET, open_log
+from labsupport.runs.execute import QUIET
 
 OUTPUTS = ("stream", "display_data", "update_display_data", "execute_result")
 MOST_OUTPUT = 100_000  # characters that are kept of a cell's output
@@ -69,7 +70,8 @@ class LimitedRun:
         except DeadKernelError:
             self._reason = self._reason or "the kernel died"
         except CellTimeoutError:
-            self._reason = f"could not be stopped after {self.limits.cell_seconds} seconds"
+            late = f"could not be stopped after {self.limits.cell_seconds} seconds"
+            self._reason = self._reason or late
         except Exception as error:  # nothing that a submission does may stop the others
             self._reason = self._reason or summarize(error)
         finally:
@@ -102,8 +104,7 @@ class LimitedRun:
             ),
         )
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, MARK: self._own}
-        with open_log(self.folder / "logs" / "kernel.log") as log:
-            client.execute(env=environment, stdout=log, stderr=log)
+        client.execute(env=environment, stdout=DEVNULL, stderr=DEVNULL)
 
     def _started(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
         self._done = watch(self._own, manager.provisioner.pid, self.limits, self._passed)

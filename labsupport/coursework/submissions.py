@@ -45,11 +45,8 @@ def read_submission(path: Path) -> NotebookNode:
         raise LabError(problem, "ask for it without outputs")
     try:
         return read_notebook(path)
-    except LabError:
-        raise
     except Exception as error:  # whatever nbformat makes of a file that is no notebook
-        problem = f"{path.name} is not a notebook: {type(error).__name__}"
-        raise LabError(problem, "ask for it again") from error
+        raise LabError(f"{path.name} is not a notebook", "ask for it again") from error
 
 
 def lab_of(submissions: list[Submission], names: Mapping[str, Set[str]]) -> str:

@@ -31,8 +31,8 @@ def test_release_writes_the_labs_that_are_named_or_all(notebooks, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["release", "7"], 1, f"labs are: {NAME}"),
-        (["release", "--overlay", "gone"], 1, "there is no folder gone"),
+        (["release", "7"], 2, f"labs are: {NAME}"),
+        (["release", "--overlay", "gone"], 2, "there is no folder gone"),
         (["grade", "gone"], 2, "no notebook in gone"),
         (["grade", "notebooks", "--lab", "7"], 2, f"labs are: {NAME}"),
         (["grade", "notebooks", "--overlay", "gone"], 2, "there is no folder gone"),

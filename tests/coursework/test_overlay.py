@@ -24,7 +24,7 @@ def test_without_a_folder_for_the_lab_nothing_changes(tmp_path):
 @pytest.mark.parametrize("name", ["perimeter.py", "area.txt", "area-t.md"])
 def test_a_file_that_fits_no_cell_is_refused_with_the_names_there_are(tmp_path, name):
     (tmp_path / name).write_text("1")
-    with pytest.raises(LabError, match="area-t|there is no text above"):
+    with pytest.raises(LabError, match=r"area-t|there is no text above"):
         overlaid(made_lab(), tmp_path)
 
 

@@ -41,4 +41,5 @@ def test_the_lab_is_left_as_it_was_and_the_exercises_are_the_same():
     student = student_version(lab)
     assert sources(lab) == before
     assert exercises_of(student) == exercises_of(lab)
-    assert [e.title for e in exercises_of(lab)] == ["Exercise 1: an area", "Exercise 2: the slowest"]
+    titles = [exercise.title for exercise in exercises_of(lab)]
+    assert titles == ["Exercise 1: an area", "Exercise 2: the slowest"]
