@@ -12,12 +12,12 @@ import nbformat
 import pandas as pd
 from nbformat import NotebookNode
 
-from labsupport.core.files import write_text
+from labsupport.core.files import atomic_folder, write_text
 from labsupport.coursework.exercises import exercises_of, grade_id
 from labsupport.coursework.feedback import feedback_page, file_stem
 from labsupport.coursework.grade import Graded, Grader
 from labsupport.coursework.overlay import check_overlay
-from labsupport.coursework.processes import Limits, kill_marked
+from labsupport.coursework.processes import Limits
 from labsupport.coursework.release import Release, release_lab, teachers_version
 from labsupport.coursework.submissions import Submission, find_submissions, lab_of
 from labsupport.coursework.tables import guesses_table, in_utf8, points_table
@@ -72,33 +72,41 @@ class Grading:
         lab = teachers_version(path, self.course.overlay)
         with TemporaryDirectory(prefix="labs-grade-") as own:
             grader = Grader(lab, self.limits, Path(own) / "runs")
-            grader.prepare()
             graded = self._graded(grader, tell)
         return self._write(folder, lab, graded)
 
     def _graded(self, grader: Grader, tell: Callable[[Graded], None]) -> list[Graded]:
-        """All submissions in order; when it is stopped, so are the kernels."""
+        """The lab itself, then all submissions in order; when it is stopped, so are the kernels.
+
+        All of it runs in threads: nbclient would take signals of the main one for its own.
+        """
         done = []
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
+                pool.submit(grader.prepare).result()
                 for graded in pool.map(grader, self.submissions):
                     tell(graded)
                     done.append(graded)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                kill_marked(grader.mark)
+                grader.stopped.set()
                 raise
         return done
 
     def _write(self, folder: Path, lab: NotebookNode, graded: list[Graded]) -> pd.DataFrame:
+        """Write all files; those of an earlier grading into the same folder go."""
         exercises = exercises_of(lab)
-        for place, each in enumerate(graded, 1):
-            stem = file_stem(place, each.student)
-            page = feedback_page(self.title, each, exercises)
-            write_text(folder / "feedback" / f"{stem}.html", in_utf8(page))
-            if each.notebook:
-                text = nbformat.writes(each.notebook)  # type: ignore[no-untyped-call]
-                write_text(folder / "graded" / f"{stem}.ipynb", in_utf8(text + "\n"))
+        with (
+            atomic_folder(folder / "feedback") as pages,
+            atomic_folder(folder / "graded") as notebooks,
+        ):
+            for place, each in enumerate(graded, 1):
+                stem = file_stem(place, each.student)
+                page = feedback_page(self.title, each, exercises)
+                write_text(pages / f"{stem}.html", in_utf8(page))
+                if each.notebook:
+                    text = nbformat.writes(each.notebook)  # type: ignore[no-untyped-call]
+                    write_text(notebooks / f"{stem}.ipynb", in_utf8(text + "\n"))
         table = points_table(graded, exercises)
         write_table(folder / "points.csv", table)
         write_table(folder / "predictions.csv", guesses_table(graded))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 from nbformat import NotebookNode
 
@@ -45,13 +45,14 @@ class Graded:
 class Grader:
     """Grades submissions of one lab, which it has run itself first.
 
-    `runs` is what the lab's own run left: trained networks, which submissions read back.
+    `runs` is what the lab's own run left: trained networks, which submissions read back. When
+    `stopped` is set, all kernels end.
     """
 
     lab: NotebookNode
     limits: Limits
     runs: Path
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    stopped: Event = field(default_factory=Event)
     _shown: str = ""
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ class Grader:
             folder.mkdir()
             if self.runs.exists():
                 shutil.copytree(self.runs, Path(name) / RUNS)
-            LimitedRun(cleared(notebook), folder, limits, self.mark)()
+            LimitedRun(cleared(notebook), folder, limits, self.stopped)()
             if keep and (Path(name) / RUNS).exists():
                 shutil.move(Path(name) / RUNS, self.runs)
         return marks_of(self.lab, notebook, self._shown)

@@ -21,7 +21,7 @@ from traitlets.config import Config
 
 from labsupport.core.errors import summarize
 from labsupport.coursework.exercises import code_cells
-from labsupport.coursework.processes import MARK, Limits, kill_marked, watch
+from labsupport.coursework.processes import MARK, Limits, Watch, kill_marked
 from labsupport.runs.execute import QUIET
 
 OUTPUTS = ("stream", "display_data", "update_display_data", "execute_result")
@@ -55,31 +55,29 @@ class LimitedRun:
     notebook: NotebookNode
     folder: Path
     limits: Limits
-    mark: str  # of those that are stopped together
-    _reason: str = ""
+    stopped: Event
     _ended: set[int] = field(default_factory=set)
-    _done: Event = field(default_factory=Event)
 
     def __post_init__(self) -> None:
-        self._own = f"{self.mark}-{uuid.uuid4().hex}"
+        self._watch = Watch(uuid.uuid4().hex, self.limits, self.stopped)
 
     def __call__(self) -> None:
         """Execute, then kill whatever the notebook left running."""
+        reason = ""
         try:
             self._execute()
         except DeadKernelError:
-            self._reason = self._reason or "the kernel died"
+            reason = "the kernel died"
         except CellTimeoutError:
-            late = f"could not be stopped after {self.limits.cell_seconds} seconds"
-            self._reason = self._reason or late
+            reason = f"could not be stopped after {self.limits.cell_seconds} seconds"
         except Exception as error:  # nothing that a submission does may stop the others
-            self._reason = self._reason or summarize(error)
+            reason = summarize(error)
         finally:
-            self._done.set()
-            kill_marked(self._own)
+            self._watch.done.set()
+            kill_marked(self._watch.mark)
         for index, cell in enumerate(self.notebook.cells):
             if index not in self._ended:
-                add_error(cell, "NotFinished", self._reason)
+                add_error(cell, "NotFinished", self._watch.reason or reason)
 
     def _execute(self) -> None:
         """Run all cells. nbclient's exceptions say what ended the kernel."""
@@ -98,19 +96,13 @@ class LimitedRun:
             resources={"metadata": {"path": str(self.folder)}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
-            on_notebook_start=lambda notebook: self._started(client.km),
+            on_notebook_start=lambda notebook: self._watch.start(client.km.provisioner.pid),
             on_cell_executed=lambda cell, cell_index, execute_reply: self._left(
                 cell, cell_index, execute_reply["content"]
             ),
         )
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, MARK: self._own}
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, MARK: self._watch.mark}
         client.execute(env=environment, stdout=DEVNULL, stderr=DEVNULL)
-
-    def _started(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
-        self._done = watch(self._own, manager.provisioner.pid, self.limits, self._passed)
-
-    def _passed(self, reason: str) -> None:
-        self._reason = reason
 
     def _left(self, cell: NotebookNode, index: int, reply: Mapping[str, Any]) -> None:
         """Note that a cell ended, with an error that its outputs lack: a time-out, or sys.exit."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event, Thread
 
 import psutil
 
@@ -29,20 +29,29 @@ class Limits:
         return f"took more than {self.seconds} seconds in all" if seconds > self.seconds else ""
 
 
-def watch(mark: str, pid: int, limits: Limits, passed: Callable[[str], None]) -> threading.Event:
-    """Kill a kernel and what it started at a limit, after telling `passed` which; set it to end."""
-    done, began = threading.Event(), time.monotonic()
+@dataclass
+class Watch:
+    """Looks after a kernel: at a limit, or when `stopped` is set, it and what it started die.
 
-    def look() -> None:
-        while not done.wait(PAUSE):
-            reason = limits.passed(time.monotonic() - began, memory_of(pid))
-            if reason:
-                passed(reason)
-                kill_marked(mark)
-                return
+    `reason` says why, in words. The looking ends when `done` is set.
+    """
 
-    threading.Thread(target=look, daemon=True).start()
-    return done
+    mark: str
+    limits: Limits
+    stopped: Event
+    reason: str = ""
+    done: Event = field(default_factory=Event)
+
+    def start(self, pid: int) -> None:
+        """Look after the kernel of this process, in a thread."""
+        Thread(target=self._look, args=[pid, time.monotonic()], daemon=True).start()
+
+    def _look(self, pid: int, began: float) -> None:
+        while not (self.reason or self.done.wait(PAUSE)):
+            passed = self.limits.passed(time.monotonic() - began, memory_of(pid))
+            self.reason = passed or ("was stopped" if self.stopped.is_set() else "")
+        if self.reason:
+            kill_marked(self.mark)
 
 
 def memory_of(pid: int) -> int:
@@ -55,7 +64,7 @@ def memory_of(pid: int) -> int:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill all processes whose mark begins so, also those whose parents have ended."""
+    """Kill all processes whose environment has the mark, also those whose parents have ended."""
     for process in _marked(mark):
         with suppress(psutil.Error):
             for each in [*process.children(recursive=True), process]:
@@ -65,7 +74,7 @@ def kill_marked(mark: str) -> None:
 def _marked(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK, "").startswith(mark):
+            if process.environ().get(MARK) == mark:
                 yield process
 
 

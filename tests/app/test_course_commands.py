@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 from made_coursework import NAME, RIGHT, answered, made_lab, write_made_lab
 from typer.testing import CliRunner
@@ -82,3 +85,24 @@ def test_grade_shows_each_submission_and_where_the_points_are(notebooks, tmp_pat
     assert first == f"{NAME}: 2 submissions"
     assert (ann, bob) == ("ann: 5 points", "bob?[31m: 0 points")
     assert pd.read_csv(last)["points"].tolist() == [5, 0]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_at_once_and_leaves_no_kernel(notebooks, tmp_path):
+    (tmp_path / "in").mkdir()
+    endless = RIGHT | {"area": "while True:\n    pass"}
+    student = student_version(made_lab())
+    nbformat.write(student, tmp_path / "in" / "ann.ipynb")
+    nbformat.write(answered(student, endless), tmp_path / "in" / "bob.ipynb")
+    code = "from labsupport.app.cli import main; main()"
+    arguments = ["grade", tmp_path / "in", "--to", tmp_path / "out", "--notebooks", notebooks]
+    command = [sys.executable, "-c", code, "course", *map(str, arguments), "--jobs", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as grading:
+        assert grading.stdout
+        lines = [grading.stdout.readline() for _ in range(2)]
+        assert lines[1].startswith("ann")
+        kernels = psutil.Process(grading.pid).children(recursive=True)
+        grading.send_signal(signal.SIGINT)
+        assert grading.wait(30) == 130
+    assert not [kernel for kernel in kernels if kernel.is_running()]
+    assert not (tmp_path / "out").exists()

@@ -188,7 +188,10 @@ def test_what_the_lab_trained_is_there_for_each_submission_and_none_changes_it(t
     for name, answers in {"a": spoiled, "b": RIGHT}.items():
         nbformat.write(answered(student_version(lab), answers), tmp_path / "in" / f"{name}.ipynb")
     grading = open_grading(Course(path.parent, tmp_path), tmp_path / "in", None, LIMITS, 1)
+    (tmp_path / "out" / "feedback").mkdir(parents=True)
+    (tmp_path / "out" / "feedback" / "003-stale.html").write_text("of an earlier grading")
     assert grading(tmp_path / "out", lambda graded: None)["points"].tolist() == [5, 5]
+    assert len(list((tmp_path / "out" / "feedback").iterdir())) == 2
 
 
 def test_students_go_by_their_file_or_their_folder(tmp_path):
