@@ -96,13 +96,16 @@ class LimitedRun:
             resources={"metadata": {"path": str(self.folder)}},
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             log=QUIET,
-            on_notebook_start=lambda notebook: self._watch.start(client.km.provisioner.pid),
+            on_notebook_start=lambda notebook: self._started(client.km),
             on_cell_executed=lambda cell, cell_index, execute_reply: self._left(
                 cell, cell_index, execute_reply["content"]
             ),
         )
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, MARK: self._watch.mark}
         client.execute(env=environment, stdout=DEVNULL, stderr=DEVNULL)
+
+    def _started(self, manager: Any) -> None:  # noqa: ANN401 - its provisioner has no fixed type
+        self._watch.start(manager.provisioner.pid)
 
     def _left(self, cell: NotebookNode, index: int, reply: Mapping[str, Any]) -> None:
         """Note that a cell ended, with an error that its outputs lack: a time-out, or sys.exit."""
