@@ -22,6 +22,7 @@ from labsupport.coursework.processes import Limits
 from labsupport.coursework.student import student_version
 from labsupport.coursework.submissions import Submission, read_submission
 
+LAB_SECONDS = 3600  # for the lab's own run, which trains what submissions read back
 RUNS = "runs"  # beside the folder of notebooks: where a lab's parameter `out` leads
 
 
@@ -65,13 +66,13 @@ class Grader:
         """
         lab = deepcopy(self.lab)
         lab.cells = needed_cells(list(code_cells(lab.cells)))
-        whole = replace(self.limits, cell_seconds=self.limits.seconds)  # it trains, others do not
+        whole = replace(self.limits, cell_seconds=LAB_SECONDS, seconds=LAB_SECONDS)
         marks = self._marks(lab, whole, keep=True)
         for mark in marks:
             if mark.points < mark.exercise.points:
                 told = "; ".join(mark.problems) or "see its check"
                 problem = f"the lab's own solution of {mark.exercise.name} fails: {told}"
-                raise LabError(problem, "correct the lab or the overlay, or allow more --seconds")
+                raise LabError(problem, "correct the lab or the overlay")
 
     def __call__(self, submission: Submission) -> Graded:
         """Grade one submission. Whatever is wrong with it stands in the result."""
