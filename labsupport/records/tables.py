@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
+from labsupport.core.csv_text import guarded, revealed
 from labsupport.core.errors import LabError
-from labsupport.core.files import atomic_write
+from labsupport.core.files import write_text
 from labsupport.records.scorecard import is_clocked
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False)
+    """Write a table as CSV, whole or not at all; no spreadsheet computes its cells."""
+    write_text(path, guarded(frame.to_csv(index=False)))
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table from disk. Raises LabError when it is absent or is no CSV."""
     try:
-        return pd.read_csv(path)
+        text = path.read_bytes().decode()  # with line ends as they are, also within a cell
+        return pd.read_csv(io.StringIO(revealed(text)))
     except (OSError, ValueError) as error:
         raise LabError(f"{path} is not a table: {error}", "run the lab again") from error
 
