@@ -43,14 +43,8 @@ refresh: $(STAMP) ## execute the committed notebooks again, in place (ARGS="note
 			"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution" $$lab || exit 1; \
 	done
 
-assignments: $(STAMP) ## the student version of every lab, unfolded, for nbgrader, in course/release/
-	mkdir -p course
-	for lab in $(basename $(notdir $(wildcard notebooks/*.ipynb))); do \
-		mkdir -p course/source/$$lab && cp notebooks/$$lab.ipynb course/source/$$lab/ && \
-		(cd course && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_assignment --create --force $$lab) && \
-		$(BIN)/nbstripout --keep-output --keep-count --extra-keys cell.metadata.jupyter \
-			course/release/$$lab/$$lab.ipynb || exit 1; \
-	done
+assignments: $(STAMP) ## the student version of every lab, and a ZIP of each, in course/release/
+	$(BIN)/labs course release --to course/release $(ARGS)
 
 constraints: $(STAMP) ## resolve constraints.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \

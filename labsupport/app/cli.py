@@ -1,4 +1,4 @@
-"""The command line: `labs list | run | report | data | doctor | reference`.
+"""The command line: `labs list | run | report | data | doctor | reference | course`.
 
 Exit status: 0 fine, 1 a failed run or problem found, 2 a wrong call, 130 stopped by Ctrl-C.
 Nothing heavy is imported before a command needs it, so that `labs --help` answers at once.
@@ -7,18 +7,16 @@ Nothing heavy is imported before a command needs it, so that `labs --help` answe
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from labsupport.app.course import course
+from labsupport.app.reported import FAILED, WRONG_CALL, reported
 from labsupport.core.course import course_root
-from labsupport.core.errors import LabError
 
-FAILED, WRONG_CALL = 1, 2
 PROFILES = ("quick", "lab", "full")
 
 app = typer.Typer(
@@ -27,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An executable course in efficient neural networks.",
 )
+
+app.add_typer(course, name="course")
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Notebooks = Annotated[Path | None, typer.Option(help="Folder of the labs, else the course's own.")]
@@ -165,13 +165,3 @@ def reference(name: RunName = None, runs_dir: RunsDir = Path("runs")) -> None:
     with reported(FAILED):
         kept = keep_reference(folder, course_root())
     typer.echo("\n".join(map(str, kept)))
-
-
-@contextmanager
-def reported(status: int) -> Iterator[None]:
-    """Show a LabError as one line on stderr and end with `status`."""
-    try:
-        yield
-    except LabError as error:
-        typer.echo(f"labs: {error}", err=True)
-        raise typer.Exit(status) from None

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from labsupport.core.errors import LabError
 
 PACKAGE = Path(__file__).parents[1]
-OUTSIDE = ("runs", "report", "app")  # the rooms that no lab imports from
+OUTSIDE = ("runs", "report", "coursework", "app")  # the rooms that no lab imports from
 LIBRARIES = (
     *("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "scikit-learn", "mlxtend"),
     *("thop", "onnxruntime", "nbclient", "nbformat", "ipykernel", "distributed"),

@@ -1,0 +1,1 @@
+"""Coursework: student versions of the labs without answers, and submissions graded apart."""
